@@ -1,0 +1,315 @@
+package core
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/lifecycle"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/rules"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+// heldTask is a task of a Hello that has been checked.
+type heldTask struct {
+	key       id.TaskKey
+	role      string
+	resources ledger.Resources
+	msg       *linkpb.HeldTask
+}
+
+// agentHello admits an agent, new or known, with what it holds.
+func (m *Machine) agentHello(ev AgentHello, out *Effects) {
+	total, held, err := m.checkHello(ev.Hello)
+	if err != nil {
+		m.refuseAgent(ev.Conn, err, out)
+		return
+	}
+	a := m.introduce(ev, out)
+	m.dropMissing(a, held, out)
+	if _, admitted := m.ledger.Total(a.id); admitted {
+		must(m.ledger.Resize(a.id, total))
+	} else {
+		must(m.ledger.Admit(a.id, total))
+	}
+	m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Welcome{Welcome: &linkpb.Welcome{
+		AgentId: a.info.Id, PingSeconds: m.cfg.PingInterval.Seconds(),
+	}}}, out)
+	m.adopt(a, held, ev.Hello.Frameworks, out)
+	a.unreachable, a.recovered = false, false
+	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Agent{Agent: m.allocatorAgent(a)}}, out)
+	a.announced = true
+}
+
+// checkHello decodes a Hello and says what is wrong with it, changing nothing.
+func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, error) {
+	none := ledger.Resources{}
+	if h.GetInfo().GetHostname() == "" {
+		return none, nil, fmt.Errorf("the agent's hello has no hostname")
+	}
+	if h.Epoch > m.cfg.Epoch {
+		return none, nil, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen", m.cfg.Epoch, h.Epoch)
+	}
+	if h.Info.Id != nil {
+		if err := rules.ID(h.Info.Id.GetValue()); err != nil {
+			return none, nil, fmt.Errorf("agent id: %w", err)
+		}
+	}
+	total, err := ledger.FromMesos(h.Info.Resources)
+	if err != nil {
+		return none, nil, fmt.Errorf("resources of the agent: %w", err)
+	}
+	var sum ledger.Resources
+	var held []heldTask
+	seen := map[id.TaskKey]bool{}
+	for _, t := range h.Tasks {
+		key := id.TaskKey{Framework: id.Framework(t.GetFrameworkId().GetValue()), Task: id.Task(t.GetInfo().GetTaskId().GetValue())}
+		r, err := ledger.FromMesos(t.GetInfo().GetResources())
+		if err != nil {
+			return none, nil, fmt.Errorf("task %s: %w", key, err)
+		}
+		role, err := ledger.AllocationRole(t.GetInfo().GetResources())
+		if err != nil {
+			return none, nil, fmt.Errorf("task %s: %w", key, err)
+		}
+		if t.Status == nil || seen[key] || key.Framework == "" || key.Task == "" {
+			return none, nil, fmt.Errorf("task %s: each task needs its ids and a status, and stands once", key)
+		}
+		seen[key] = true
+		held = append(held, heldTask{key, role, r, t})
+		if !lifecycle.Terminal(t.Status.GetState()) {
+			sum = sum.Plus(r)
+		}
+	}
+	if !total.Contains(sum) {
+		return none, nil, fmt.Errorf("the agent has %s but its tasks hold %s: start it with at least that", total, sum)
+	}
+	return total, held, nil
+}
+
+func (m *Machine) refuseAgent(conn uint64, err error, out *Effects) {
+	out.Send = append(out.Send, AgentSend{Conn: conn, Close: true, Message: &linkpb.ToAgent{
+		Epoch: m.cfg.Epoch,
+		Body:  &linkpb.ToAgent_Refused{Refused: &linkpb.Refused{Message: err.Error()}},
+	}})
+}
+
+// introduce finds or makes the agent of a Hello and gives it the new connection.
+func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
+	info := ev.Hello.Info
+	aid := id.Agent(info.GetId().GetValue())
+	if aid == "" {
+		aid = id.Agent(fmt.Sprintf("%s-S%d", m.cfg.ID, m.nextAgent))
+		m.nextAgent++
+		info = proto.CloneOf(info)
+		info.Id = &mesos.AgentID{Value: proto.String(string(aid))}
+	}
+	a := m.agents[aid]
+	if a == nil {
+		a = &agent{id: aid, tasks: map[id.TaskKey]*task{}, offers: map[id.Offer]*offer{}}
+		m.agents[aid] = a
+	}
+	if a.conn != 0 {
+		m.refuseAgent(a.conn, fmt.Errorf("another agent with the id %s has connected", aid), out)
+		m.disconnectAgent(a, out)
+	}
+	changed := a.unreachable || !proto.Equal(a.info, info)
+	a.info, a.conn, a.version = info, ev.Conn, ev.Hello.Version
+	a.unponged, a.since = 0, m.now
+	if a.registered == 0 {
+		a.registered = m.now
+	}
+	m.conns[ev.Conn] = a
+	m.agentDeadline(a, m.cfg.PingInterval)
+	if changed {
+		wasUnreachable := a.unreachable
+		a.unreachable = false
+		m.persistAgent(a, out)
+		a.unreachable = wasUnreachable
+	}
+	return a
+}
+
+// dropMissing ends the tasks that the agent should have and has not (they never reached
+// it) and frees what those that ended held.
+func (m *Machine) dropMissing(a *agent, held []heldTask, out *Effects) {
+	has := map[id.TaskKey]mesos.TaskState{}
+	for _, h := range held {
+		has[h.key] = h.msg.Status.GetState()
+	}
+	for _, key := range sortedTasks(a.tasks) {
+		t := a.tasks[key]
+		state, there := has[key]
+		if !there || lifecycle.Terminal(state) {
+			m.release(t, out)
+		}
+		if there {
+			continue
+		}
+		f := m.frameworks[key.Framework]
+		if !lifecycle.Terminal(t.state) {
+			m.masterUpdate(f, t, verdict{
+				state: mesos.TaskState_TASK_DROPPED, reason: mesos.TaskStatus_REASON_RECONCILIATION,
+				message: "The task never reached the agent",
+			}, out)
+		}
+		m.dropTask(t, out)
+	}
+}
+
+// adopt takes over what the agent holds; the agent is right about all of it.
+func (m *Machine) adopt(a *agent, held []heldTask, infos []*mesos.FrameworkInfo, out *Effects) {
+	ended := map[id.Framework]bool{}
+	for _, h := range held {
+		f := m.frameworks[h.key.Framework]
+		if f == nil {
+			f = m.ghost(h.key.Framework, infos)
+		}
+		if f.removed && !ended[f.id] {
+			ended[f.id] = true
+			m.send(a, endFramework(f), out)
+		}
+		t := a.tasks[h.key]
+		if t == nil {
+			t = &task{key: h.key, agent: a.id, info: h.msg.Info, resources: h.resources, role: h.role, state: mesos.TaskState_TASK_STAGING}
+			if t.role == "" {
+				t.role = f.roles[0]
+			}
+			a.tasks[h.key], f.tasks[h.key.Task] = t, t
+			if a.unreachable && !f.partitionAware() && !lifecycle.Terminal(h.msg.Status.GetState()) {
+				t.kill = &linkpb.Kill{FrameworkId: h.msg.FrameworkId, TaskId: t.info.TaskId}
+			}
+		}
+		m.resume(a, t, h.msg, out)
+	}
+}
+
+// resume brings a task's state and its account in line with what the agent says.
+func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
+	returned := t.state == mesos.TaskState_TASK_UNREACHABLE
+	t.note(h.Status)
+	t.pending = h.Unacknowledged
+	t.state = h.Status.GetState()
+	if lifecycle.Terminal(t.state) {
+		return // the agent sends the update itself
+	}
+	if !t.held {
+		must(m.ledger.Use(ledger.Use{Task: t.key, Agent: a.id, Role: t.role, Resources: t.resources}))
+		t.held = true
+	}
+	if returned {
+		m.masterUpdate(m.frameworks[t.key.Framework], t, verdict{
+			state: t.state, reason: mesos.TaskStatus_REASON_AGENT_REREGISTERED,
+			message: "The agent became reachable again",
+		}, out)
+	}
+	if t.kill != nil {
+		m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Kill{Kill: t.kill}}, out)
+	}
+}
+
+// ghost is a framework that was removed while one of its agents was away.
+func (m *Machine) ghost(fid id.Framework, infos []*mesos.FrameworkInfo) *framework {
+	f := newFramework(fid, "")
+	f.setInfo(&mesos.FrameworkInfo{User: proto.String(""), Name: proto.String("")})
+	for _, info := range infos {
+		if info.GetId().GetValue() == string(fid) {
+			f.setInfo(info)
+		}
+	}
+	f.removed = true
+	m.frameworks[fid] = f
+	return f
+}
+
+// agentMessage handles what a connected agent says.
+func (m *Machine) agentMessage(ev AgentMessage, out *Effects) {
+	a := m.conns[ev.Conn]
+	if a == nil {
+		return // an older connection of an agent that has a newer one
+	}
+	a.unponged = 0
+	if u := ev.Message.GetUpdate(); u != nil {
+		m.agentUpdate(a, u, out)
+	}
+}
+
+// agentGone says that a connection has ended; the agent has a while to return.
+func (m *Machine) agentGone(conn uint64, out *Effects) {
+	a := m.conns[conn]
+	if a == nil {
+		return
+	}
+	m.disconnectAgent(a, out)
+	m.agentDeadline(a, m.patience())
+}
+
+// disconnectAgent takes back the agent's offers and tells the allocator that it is away.
+func (m *Machine) disconnectAgent(a *agent, out *Effects) {
+	for _, oid := range sorted(a.offers) {
+		m.rescind(a.offers[oid], out)
+	}
+	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_AgentRemoved{AgentRemoved: string(a.id)}}, out)
+	delete(m.conns, a.conn)
+	a.conn, a.announced, a.since = 0, false, m.now
+}
+
+// agentDue pings a connected agent, or gives up a silent one.
+func (m *Machine) agentDue(a *agent, out *Effects) {
+	if a.conn != 0 && a.unponged < m.cfg.PingMisses {
+		a.unponged++
+		m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Ping{Ping: &linkpb.Ping{}}}, out)
+		m.agentDeadline(a, m.cfg.PingInterval)
+		return
+	}
+	if a.conn != 0 {
+		m.refuseAgent(a.conn, fmt.Errorf("no answer to %d pings", a.unponged), out)
+		m.disconnectAgent(a, out)
+	}
+	m.unreachable(a, out)
+}
+
+// unreachable gives an agent up, and its resources; it may return with its tasks.
+func (m *Machine) unreachable(a *agent, out *Effects) {
+	a.unreachable, a.since, a.deadline = true, m.now, 0
+	m.persistAgent(a, out)
+	m.ledger.Remove(a.id)
+	for _, key := range sortedTasks(a.tasks) {
+		t := a.tasks[key]
+		f := m.frameworks[key.Framework]
+		t.held = false
+		if lifecycle.Terminal(t.state) {
+			continue // its update is still to come, if the agent returns
+		}
+		m.masterUpdate(f, t, verdict{
+			state: mesos.TaskState_TASK_UNREACHABLE, reason: mesos.TaskStatus_REASON_AGENT_REMOVED,
+			message: fmt.Sprintf("Agent %s (%s) became unreachable", a.id, a.info.GetHostname()),
+		}, out)
+		if f.removed || !f.partitionAware() {
+			m.dropTask(t, out)
+		}
+	}
+	m.everyFramework(&schedulerpb.Event{
+		Type:    schedulerpb.Event_FAILURE.Enum(),
+		Failure: &schedulerpb.Event_Failure{AgentId: a.info.Id},
+	}, out)
+}
+
+func (m *Machine) everyFramework(ev *schedulerpb.Event, out *Effects) {
+	for _, fid := range sorted(m.frameworks) {
+		m.notify(m.frameworks[fid], ev, out)
+	}
+}
+
+// must is for the ledger's answers to what was checked before: a refusal is a broken
+// invariant.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("core: the ledger refused what was checked: %v", err))
+	}
+}

@@ -1,0 +1,40 @@
+package core
+
+import (
+	"github.com/gantry-project/gantry/kernel/ledger"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+)
+
+// allocatorUp begins a new epoch with a snapshot of everything.
+func (m *Machine) allocatorUp(ev AllocatorUp, out *Effects) {
+	m.allocator = allocator{epoch: m.allocator.epoch + 1, up: true}
+	s := &allocatorpb.Snapshot{ConfigJson: ev.Config}
+	for _, aid := range sorted(m.agents) {
+		if a := m.agents[aid]; a.conn != 0 {
+			s.Agents = append(s.Agents, m.allocatorAgent(a))
+		}
+	}
+	for _, fid := range sorted(m.frameworks) {
+		s.Frameworks = append(s.Frameworks, m.frameworks[fid].contract())
+	}
+	out.Ask = append(out.Ask, AllocatorAsk{Epoch: m.allocator.epoch, Snapshot: s})
+}
+
+// allocatorAgent is an agent with its holdings as allocators know it.
+func (m *Machine) allocatorAgent(a *agent) *allocatorpb.Agent {
+	total, _ := m.ledger.Total(a.id)
+	return &allocatorpb.Agent{
+		Id: string(a.id), Hostname: a.info.GetHostname(), Total: total.Contract(),
+		Holdings: contractHoldings(m.ledger.Holdings(a.id)), Attributes: a.info.Attributes, Domain: a.info.Domain,
+	}
+}
+
+func contractHoldings(all []ledger.Holding) []*allocatorpb.Holding {
+	list := make([]*allocatorpb.Holding, 0, len(all))
+	for _, h := range all {
+		list = append(list, &allocatorpb.Holding{
+			AgentId: string(h.Agent), FrameworkId: string(h.Framework), Role: h.Role, Resources: h.Resources.Contract(),
+		})
+	}
+	return list
+}

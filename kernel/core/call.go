@@ -1,0 +1,138 @@
+package core
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+func (m *Machine) reply(ev Call, status int, message string, out *Effects) {
+	out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: status, Message: message})
+}
+
+// call checks and carries out a scheduler call.
+func (m *Machine) call(ev Call, out *Effects) {
+	if ev.Call.GetType() == schedulerpb.Call_SUBSCRIBE {
+		m.subscribe(ev, out)
+		return
+	}
+	f := m.frameworks[id.Framework(ev.Call.GetFrameworkId().GetValue())]
+	if status, message := refusal(f, ev); status != 0 {
+		m.reply(ev, status, message, out)
+		return
+	}
+	if what := notYet(ev.Call); what != "" {
+		m.reply(ev, http.StatusNotImplemented, what+" is not supported yet", out)
+		return
+	}
+	m.reply(ev, http.StatusAccepted, "", out)
+	switch c := ev.Call; c.GetType() {
+	case schedulerpb.Call_TEARDOWN:
+		m.removeFramework(f, out)
+	case schedulerpb.Call_ACCEPT:
+		m.accept(f, c.GetAccept(), out)
+	case schedulerpb.Call_DECLINE:
+		m.decline(f, c.GetDecline(), out)
+	case schedulerpb.Call_REVIVE:
+		m.revive(f, c.GetRevive().GetRoles(), out)
+	case schedulerpb.Call_SUPPRESS:
+		m.suppress(f, c.GetSuppress().GetRoles(), out)
+	case schedulerpb.Call_KILL:
+		m.kill(f, c.GetKill(), out)
+	case schedulerpb.Call_ACKNOWLEDGE:
+		m.acknowledge(f, c.GetAcknowledge(), out)
+	case schedulerpb.Call_RECONCILE:
+		m.reconcile(f, c.GetReconcile().GetTasks(), out)
+	case schedulerpb.Call_REQUEST: // accepted and ignored, as ever
+	}
+}
+
+// refusal makes the checks that need the master's state, in the reference's order and
+// words.
+func refusal(f *framework, ev Call) (int, string) {
+	switch {
+	case f == nil || f.removed:
+		return http.StatusBadRequest, "Framework cannot be found"
+	case ev.Principal != "" && ev.Principal != f.principal:
+		return http.StatusBadRequest, fmt.Sprintf("Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", ev.Principal, f.principal)
+	case f.stream == "":
+		return http.StatusForbidden, "Framework is not subscribed"
+	case f.plugin != ev.Plugin:
+		return http.StatusForbidden, "Framework is not connected via HTTP"
+	case ev.Stream == "":
+		return http.StatusBadRequest, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"
+	case ev.Stream != f.stream:
+		return http.StatusBadRequest, fmt.Sprintf("The stream ID '%s' included in this request didn't match the stream ID currently associated with framework ID %s", ev.Stream, f.id)
+	}
+	return 0, ""
+}
+
+// notYet names what a call asks for that this master would have to do by half.
+func notYet(c *schedulerpb.Call) string {
+	switch c.GetType() {
+	case schedulerpb.Call_TEARDOWN, schedulerpb.Call_DECLINE, schedulerpb.Call_REVIVE, schedulerpb.Call_SUPPRESS,
+		schedulerpb.Call_KILL, schedulerpb.Call_ACKNOWLEDGE, schedulerpb.Call_RECONCILE, schedulerpb.Call_REQUEST:
+		return ""
+	case schedulerpb.Call_ACCEPT:
+		for _, op := range c.GetAccept().GetOperations() {
+			if op.GetType() != mesos.Offer_Operation_LAUNCH {
+				return "ACCEPT with " + op.GetType().String()
+			}
+		}
+		return ""
+	default:
+		return c.GetType().String()
+	}
+}
+
+// ofRoles is the named roles of the framework, or all of them when none is named.
+func (f *framework) ofRoles(named []string) []string {
+	if len(named) == 0 {
+		return f.roles
+	}
+	return slices.DeleteFunc(slices.Sorted(slices.Values(named)), func(role string) bool {
+		_, has := slices.BinarySearch(f.roles, role)
+		return !has
+	})
+}
+
+// revive makes roles hear offers again, and voids their filters.
+func (m *Machine) revive(f *framework, named []string, out *Effects) {
+	roles := f.ofRoles(named)
+	changed := false
+	for _, role := range roles {
+		changed = changed || f.suppressed[role]
+		delete(f.suppressed, role)
+	}
+	if changed {
+		m.askFramework(f, out)
+	}
+	m.askRevived(f, roles, out)
+}
+
+func (m *Machine) suppress(f *framework, named []string, out *Effects) {
+	for _, role := range f.ofRoles(named) {
+		f.suppressed[role] = true
+	}
+	m.askFramework(f, out)
+}
+
+// operatorKill ends a task for an operator, as a framework's KILL would.
+func (m *Machine) operatorKill(ev KillTask, out *Effects) {
+	answer := func(status int, message string) {
+		out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: status, Message: message})
+	}
+	f := m.frameworks[ev.Task.Framework]
+	if f == nil || f.tasks[ev.Task.Task] == nil {
+		answer(http.StatusNotFound, fmt.Sprintf("No task %s of framework %s is running", ev.Task.Task, ev.Task.Framework))
+		return
+	}
+	answer(http.StatusAccepted, "")
+	m.kill(f, &schedulerpb.Call_Kill{TaskId: &mesos.TaskID{Value: proto.String(string(ev.Task.Task))}}, out)
+}

@@ -1,0 +1,136 @@
+package core
+
+import (
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/step"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+// Event is something that happened outside. The set is closed: the types below.
+type Event interface{ event() }
+
+// Recovered comes first and once: the registry as the store has it, in key order.
+type Recovered struct {
+	Entries []step.Write
+}
+
+// AgentHello is the first message of an agent's stream. Conn is the shell's name for the
+// stream, never used again.
+type AgentHello struct {
+	Conn      uint64
+	Principal string
+	Hello     *linkpb.Hello
+}
+
+// AgentMessage is a later message of the stream.
+type AgentMessage struct {
+	Conn    uint64
+	Message *linkpb.ToMaster
+}
+
+// AgentGone says that the stream has ended.
+type AgentGone struct {
+	Conn uint64
+}
+
+// Call is a scheduler call that passed the checks which need no state (rules.Call). It is
+// answered by exactly one Reply with its Request.
+type Call struct {
+	Request   uint64
+	Principal string
+	// Stream is, for SUBSCRIBE, a fresh name for the new subscription; for all others what
+	// the caller claims, empty if nothing.
+	Stream id.Stream
+	// Plugin names the framework plugin that calls; empty for HTTP.
+	Plugin string
+	Call   *schedulerpb.Call
+}
+
+// StreamGone says that a subscription's connection broke.
+type StreamGone struct {
+	Stream id.Stream
+}
+
+// AllocatorUp puts an allocator into office: it gets a snapshot and a new epoch.
+type AllocatorUp struct {
+	// Config is the plugin's table of plugins.toml as JSON.
+	Config []byte
+}
+
+// AllocatorDown says that the allocator is gone; no new offers are made until the next.
+type AllocatorDown struct{}
+
+// Proposal is what the allocator in office proposes.
+type Proposal struct {
+	Proposal *allocatorpb.FromAllocator
+}
+
+// KillTask is an operator's wish to end a task.
+type KillTask struct {
+	Request   uint64
+	Principal string
+	Task      id.TaskKey
+}
+
+// Tick carries nothing but the time.
+type Tick struct{}
+
+func (Recovered) event()     {}
+func (AgentHello) event()    {}
+func (AgentMessage) event()  {}
+func (AgentGone) event()     {}
+func (Call) event()          {}
+func (StreamGone) event()    {}
+func (AllocatorUp) event()   {}
+func (AllocatorDown) event() {}
+func (Proposal) event()      {}
+func (KillTask) event()      {}
+func (Tick) event()          {}
+
+// Effects is what must be done about the events stepped so far, in contract order: all of
+// Persist is durable before anything else leaves; then each list in its own order.
+type Effects struct {
+	Persist []step.Write
+	Send    []AgentSend
+	Ask     []AllocatorAsk
+	Notify  []Notice
+	Replies []Reply
+}
+
+// Reset empties the effects and keeps their memory.
+func (e *Effects) Reset() {
+	e.Persist, e.Send, e.Ask = e.Persist[:0], e.Send[:0], e.Ask[:0]
+	e.Notify, e.Replies = e.Notify[:0], e.Replies[:0]
+}
+
+// AgentSend is a message for an agent's stream; Close ends the stream after it.
+type AgentSend struct {
+	Conn    uint64
+	Message *linkpb.ToAgent
+	Close   bool
+}
+
+// AllocatorAsk is a snapshot or a delta for the allocator of an epoch; exactly one is set.
+// The shell batches deltas and numbers the revisions.
+type AllocatorAsk struct {
+	Epoch    uint64
+	Snapshot *allocatorpb.Snapshot
+	Delta    *allocatorpb.Delta
+}
+
+// Notice is an event for a subscription; Close ends the subscription after it. Event may
+// be nil with Close.
+type Notice struct {
+	Stream id.Stream
+	Event  *schedulerpb.Event
+	Close  bool
+}
+
+// Reply answers a Call or KillTask with the status and text of the HTTP API.
+type Reply struct {
+	Request uint64
+	Status  int
+	Message string
+}

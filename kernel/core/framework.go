@@ -1,0 +1,253 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/lifecycle"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/rules"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+func newFramework(fid id.Framework, plugin string) *framework {
+	return &framework{
+		id: fid, plugin: plugin,
+		suppressed: map[string]bool{},
+		tasks:      map[id.Task]*task{},
+		offers:     map[id.Offer]*offer{},
+	}
+}
+
+// setInfo takes the framework's word about itself, with its id filled in.
+func (f *framework) setInfo(info *mesos.FrameworkInfo) {
+	info = proto.CloneOf(info)
+	info.Id = &mesos.FrameworkID{Value: proto.String(string(f.id))}
+	f.info = info
+	f.roles = []string{info.GetRole()}
+	if f.can(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
+		f.roles = slices.Sorted(slices.Values(info.GetRoles()))
+	}
+}
+
+func (f *framework) can(c mesos.FrameworkInfo_Capability_Type) bool {
+	return slices.ContainsFunc(f.info.GetCapabilities(), func(have *mesos.FrameworkInfo_Capability) bool {
+		return have.GetType() == c
+	})
+}
+
+func (f *framework) partitionAware() bool {
+	return f.can(mesos.FrameworkInfo_Capability_PARTITION_AWARE)
+}
+
+// hears says whether the framework is to be offered resources in a role.
+func (f *framework) hears(role string) bool {
+	_, subscribed := slices.BinarySearch(f.roles, role)
+	return subscribed && !f.suppressed[role]
+}
+
+// failoverTimeout is bounded to a century, beyond which durations overflow.
+func failoverTimeout(info *mesos.FrameworkInfo) time.Duration {
+	const century = 100 * 365 * 24 * time.Hour
+	return time.Duration(math.Min(math.Max(info.GetFailoverTimeout(), 0)*1e9, float64(century)))
+}
+
+// subscribe opens a subscription: of a new framework, of a known one that comes back, or
+// of one that fails over from another connection. What is wrong with it is said on the
+// stream, as the reference does.
+func (m *Machine) subscribe(ev Call, out *Effects) {
+	m.reply(ev, 200, "", out)
+	f, err := m.subscriber(ev)
+	if err != nil {
+		out.Notify = append(out.Notify, Notice{Stream: ev.Stream, Close: true, Event: errorEvent(err.Error())})
+		return
+	}
+	if f.stream != "" {
+		out.Notify = append(out.Notify, Notice{Stream: f.stream, Close: true, Event: errorEvent("Framework failed over")})
+		delete(m.streams, f.stream)
+		m.withdrawOffers(f, out)
+	}
+	sub := ev.Call.GetSubscribe()
+	f.take(sub)
+	f.stream, f.recovered, f.deadline, f.subscribed = ev.Stream, false, 0, m.now
+	m.streams[ev.Stream] = f
+	m.persistFramework(f, out)
+	m.notify(f, &schedulerpb.Event{Type: schedulerpb.Event_SUBSCRIBED.Enum(), Subscribed: &schedulerpb.Event_Subscribed{
+		FrameworkId:              f.info.Id,
+		HeartbeatIntervalSeconds: proto.Float64(m.cfg.Heartbeat.Seconds()),
+		MasterInfo:               m.cfg.Info,
+	}}, out)
+	m.askFramework(f, out)
+	m.askRevived(f, f.roles, out)
+	m.redeliver(f, out)
+}
+
+// take updates a subscriber from its SUBSCRIBE: user and checkpoint stay what they were.
+func (f *framework) take(sub *schedulerpb.Call_Subscribe) {
+	info := sub.GetFrameworkInfo()
+	if f.info != nil {
+		info = proto.CloneOf(info)
+		info.User, info.Checkpoint = f.info.User, f.info.Checkpoint
+	}
+	f.setInfo(info)
+	f.principal = info.GetPrincipal()
+	clear(f.suppressed)
+	for _, role := range sub.GetSuppressedRoles() {
+		f.suppressed[role] = true
+	}
+}
+
+// subscriber finds or makes the framework of a SUBSCRIBE, or says why it may not.
+func (m *Machine) subscriber(ev Call) (*framework, error) {
+	sub := ev.Call.GetSubscribe()
+	info := sub.GetFrameworkInfo()
+	if err := rules.FrameworkInfo(info); err != nil {
+		return nil, err
+	}
+	if err := rules.SuppressedRoles(info, sub.GetSuppressedRoles()); err != nil {
+		return nil, err
+	}
+	if ev.Principal != "" && info.Principal != nil && ev.Principal != info.GetPrincipal() {
+		return nil, fmt.Errorf("Framework principal '%s' does not match authenticated principal '%s'", info.GetPrincipal(), ev.Principal)
+	}
+	fid := id.Framework(info.GetId().GetValue())
+	if fid == "" && ev.Plugin != "" {
+		fid = m.plugins[ev.Plugin]
+	}
+	if fid == "" {
+		fid = id.Framework(fmt.Sprintf("%s-%04d", m.cfg.ID, m.nextFramework))
+		m.nextFramework++
+	}
+	f := m.frameworks[fid]
+	if m.wasRemoved(fid) || f != nil && f.removed {
+		return nil, fmt.Errorf("Framework has been removed")
+	}
+	if f == nil {
+		f = newFramework(fid, ev.Plugin)
+		f.registered = m.now
+		m.frameworks[fid] = f
+		if ev.Plugin != "" {
+			m.plugins[ev.Plugin] = fid
+		}
+		return f, nil
+	}
+	if f.plugin != ev.Plugin {
+		return nil, fmt.Errorf("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
+	}
+	return f, rules.Resubscribe(f.info, info)
+}
+
+func (m *Machine) wasRemoved(fid id.Framework) bool {
+	return slices.ContainsFunc(m.completed, func(f *framework) bool { return f.id == fid })
+}
+
+// redeliver tells a returning framework the oldest unacknowledged status of each task.
+func (m *Machine) redeliver(f *framework, out *Effects) {
+	for _, tid := range sorted(f.tasks) {
+		if t := f.tasks[tid]; t.pending != nil {
+			m.notifyUpdate(f, t.pending, out)
+		}
+	}
+}
+
+// streamGone gives a framework its failover timeout to return.
+func (m *Machine) streamGone(stream id.Stream, out *Effects) {
+	f := m.streams[stream]
+	if f == nil {
+		return
+	}
+	delete(m.streams, stream)
+	f.stream = ""
+	timeout := failoverTimeout(f.info)
+	if timeout == 0 {
+		m.removeFramework(f, out)
+		return
+	}
+	m.withdrawOffers(f, out)
+	m.askFramework(f, out)
+	m.frameworkDeadline(f, timeout)
+	m.persistFramework(f, out)
+}
+
+// removeFramework ends a framework for good: its tasks are killed, and it stays known
+// until the last of them has ended.
+func (m *Machine) removeFramework(f *framework, out *Effects) {
+	m.withdrawOffers(f, out)
+	if f.stream != "" {
+		out.Notify = append(out.Notify, Notice{Stream: f.stream, Close: true})
+		delete(m.streams, f.stream)
+		f.stream = ""
+	}
+	f.removed, f.deadline, f.ended = true, 0, m.now
+	if f.plugin != "" {
+		delete(m.plugins, f.plugin)
+	}
+	m.forgetFramework(f, out)
+	m.askFramework(f, out)
+	told := map[id.Agent]bool{}
+	for _, tid := range sorted(f.tasks) {
+		t := f.tasks[tid]
+		a := m.agents[t.agent]
+		if a.unreachable || lifecycle.Terminal(t.state) && a.conn != 0 {
+			m.acknowledgeUnheard(a, t, out)
+			m.dropTask(t, out)
+			continue
+		}
+		if !told[a.id] {
+			told[a.id] = true
+			m.send(a, endFramework(f), out)
+		}
+	}
+	m.settle(f, out)
+}
+
+// settle lets go of a removed framework whose last task has ended.
+func (m *Machine) settle(f *framework, out *Effects) {
+	if !f.removed || len(f.tasks) > 0 || m.frameworks[f.id] != f {
+		return
+	}
+	delete(m.frameworks, f.id)
+	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_FrameworkRemoved{FrameworkRemoved: string(f.id)}}, out)
+	m.completed = append(m.completed, f)
+	if len(m.completed) > maxCompletedFrameworks {
+		m.completed = slices.Delete(m.completed, 0, 1)
+	}
+}
+
+func endFramework(f *framework) *linkpb.ToAgent {
+	return &linkpb.ToAgent{Body: &linkpb.ToAgent_EndFramework{EndFramework: &linkpb.EndFramework{FrameworkId: f.info.Id}}}
+}
+
+func errorEvent(message string) *schedulerpb.Event {
+	return &schedulerpb.Event{
+		Type:  schedulerpb.Event_ERROR.Enum(),
+		Error: &schedulerpb.Event_Error{Message: proto.String(message)},
+	}
+}
+
+func (m *Machine) askFramework(f *framework, out *Effects) {
+	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Framework{Framework: f.contract()}}, out)
+}
+
+func (m *Machine) askRevived(f *framework, roles []string, out *Effects) {
+	if len(roles) > 0 {
+		m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Revived{Revived: &allocatorpb.Revived{
+			FrameworkId: string(f.id), Roles: roles,
+		}}}, out)
+	}
+}
+
+// contract is the framework as allocators know it.
+func (f *framework) contract() *allocatorpb.Framework {
+	return &allocatorpb.Framework{
+		Id: string(f.id), Roles: f.roles, Suppressed: sorted(f.suppressed),
+		Active: f.stream != "" && !f.removed, Capabilities: f.info.GetCapabilities(),
+	}
+}

@@ -1,0 +1,250 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/step"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+// Config is what a master is told at its start.
+type Config struct {
+	// ID is unique for each start of a master; it prefixes every id that the master gives.
+	ID string
+	// Epoch is higher than that of every master before.
+	Epoch uint64
+	// Info is told to frameworks.
+	Info *mesos.MasterInfo
+	// Heartbeat is how often a subscriber hears something; zero means 15 s.
+	Heartbeat time.Duration
+	// PingInterval and PingMisses say when a silent agent is unreachable; zero means 15 s
+	// and 5.
+	PingInterval time.Duration
+	PingMisses   int
+	// ReconnectGrace is how long a framework of an earlier master has at least; zero
+	// means 75 s.
+	ReconnectGrace time.Duration
+	// OfferTimeout rescinds offers that stand longer; zero means never.
+	OfferTimeout time.Duration
+}
+
+const (
+	maxCompletedFrameworks = 50
+	maxCompletedTasks      = 1000 // for each framework
+	maxStatuses            = 16   // kept for each task, the newest
+)
+
+// Machine is the master. It is not safe for concurrent use: one goroutine owns it.
+type Machine struct {
+	cfg    Config
+	now    step.Time
+	ledger *ledger.Ledger
+
+	agents     map[id.Agent]*agent
+	conns      map[uint64]*agent
+	frameworks map[id.Framework]*framework
+	streams    map[id.Stream]*framework
+	plugins    map[string]id.Framework
+	offers     map[id.Offer]*offer
+	completed  []*framework // removed, oldest first
+	gone       map[id.Framework]bool
+
+	allocator allocator
+	deadlines deadlines
+
+	nextFramework, nextAgent, nextOffer uint64
+}
+
+// allocator is the one in office, or none.
+type allocator struct {
+	epoch uint64
+	up    bool
+}
+
+// agent is an admitted agent: connected (conn != 0), disconnected, or unreachable.
+type agent struct {
+	id          id.Agent
+	info        *mesos.AgentInfo
+	version     string
+	conn        uint64
+	announced   bool // to the allocator in office
+	unreachable bool
+	recovered   bool // admitted by an earlier master and not seen yet
+	since       step.Time
+	registered  step.Time
+	// deadline is of the next ping, or of giving up while disconnected.
+	deadline step.Time
+	unponged int
+	tasks    map[id.TaskKey]*task
+	offers   map[id.Offer]*offer
+}
+
+// framework is subscribed (stream != ""), disconnected, or removed with tasks still ending.
+type framework struct {
+	id         id.Framework
+	info       *mesos.FrameworkInfo
+	plugin     string
+	roles      []string // sorted
+	suppressed map[string]bool
+	stream     id.Stream
+	principal  string
+	removed    bool
+	recovered  bool
+	registered step.Time
+	subscribed step.Time
+	ended      step.Time
+	deadline   step.Time // of removal, while disconnected
+	tasks      map[id.Task]*task
+	offers     map[id.Offer]*offer
+	completed  []*task
+}
+
+// task is launched and not yet acknowledged as terminal.
+type task struct {
+	key       id.TaskKey
+	agent     id.Agent
+	info      *mesos.TaskInfo
+	role      string
+	resources ledger.Resources
+	// state is the newest known; statusState and pending are of the oldest
+	// unacknowledged update, which is what the framework is told.
+	state    mesos.TaskState
+	pending  *mesos.TaskStatus
+	statuses []*mesos.TaskStatus
+	// held says that the ledger has a use for it.
+	held bool
+	// kill is sent again when the agent returns.
+	kill *linkpb.Kill
+}
+
+// offer is outstanding; its claim is in the ledger.
+type offer struct {
+	id        id.Offer
+	agent     id.Agent
+	framework id.Framework
+	role      string
+	deadline  step.Time
+}
+
+// New returns a master that knows nothing; step Recovered first.
+func New(cfg Config) *Machine {
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 15*time.Second)
+	cfg.PingInterval = cmp.Or(cfg.PingInterval, 15*time.Second)
+	cfg.PingMisses = cmp.Or(cfg.PingMisses, 5)
+	cfg.ReconnectGrace = cmp.Or(cfg.ReconnectGrace, 75*time.Second)
+	return &Machine{
+		cfg:        cfg,
+		ledger:     ledger.New(),
+		agents:     map[id.Agent]*agent{},
+		conns:      map[uint64]*agent{},
+		frameworks: map[id.Framework]*framework{},
+		streams:    map[id.Stream]*framework{},
+		plugins:    map[string]id.Framework{},
+		offers:     map[id.Offer]*offer{},
+		gone:       map[id.Framework]bool{},
+	}
+}
+
+// Step takes one event at a time that never runs backwards (an earlier one counts as the
+// latest) and appends to out what must be done about it.
+func (m *Machine) Step(now step.Time, ev Event, out *Effects) {
+	m.now = max(m.now, now)
+	switch ev := ev.(type) {
+	case Recovered:
+		m.recover(ev)
+	case AgentHello:
+		m.agentHello(ev, out)
+	case AgentMessage:
+		m.agentMessage(ev, out)
+	case AgentGone:
+		m.agentGone(ev.Conn, out)
+	case Call:
+		m.call(ev, out)
+	case StreamGone:
+		m.streamGone(ev.Stream, out)
+	case AllocatorUp:
+		m.allocatorUp(ev, out)
+	case AllocatorDown:
+		m.allocator.up = false
+	case Proposal:
+		m.proposal(ev.Proposal, out)
+	case KillTask:
+		m.operatorKill(ev, out)
+	case Tick:
+	default:
+		panic(fmt.Sprintf("core: event of unknown type %T", ev))
+	}
+	m.expire(out)
+}
+
+// NextDeadline is when the machine wants to be stepped at the latest.
+func (m *Machine) NextDeadline() (step.Time, bool) {
+	return m.deadlines.next()
+}
+
+// expire does what is due.
+func (m *Machine) expire(out *Effects) {
+	for {
+		d, ok := m.deadlines.pop(m.now)
+		if !ok {
+			return
+		}
+		switch d.kind {
+		case agentDeadline:
+			if a := m.agents[id.Agent(d.id)]; a != nil && a.deadline == d.at {
+				m.agentDue(a, out)
+			}
+		case frameworkDeadline:
+			if f := m.frameworks[id.Framework(d.id)]; f != nil && f.deadline == d.at && !f.removed {
+				m.removeFramework(f, out)
+			}
+		case offerDeadline:
+			if o := m.offers[id.Offer(d.id)]; o != nil && o.deadline == d.at {
+				m.rescind(o, out)
+			}
+		}
+	}
+}
+
+// notify appends an event for a framework, unless it is not connected.
+func (m *Machine) notify(f *framework, ev *schedulerpb.Event, out *Effects) {
+	if f.stream != "" {
+		out.Notify = append(out.Notify, Notice{Stream: f.stream, Event: ev})
+	}
+}
+
+// send appends a message for an agent, unless it is not connected.
+func (m *Machine) send(a *agent, msg *linkpb.ToAgent, out *Effects) {
+	if a.conn != 0 {
+		msg.Epoch = m.cfg.Epoch
+		out.Send = append(out.Send, AgentSend{Conn: a.conn, Message: msg})
+	}
+}
+
+// ask appends a delta, unless no allocator is in office.
+func (m *Machine) ask(d *allocatorpb.Delta, out *Effects) {
+	if m.allocator.up {
+		out.Ask = append(out.Ask, AllocatorAsk{Epoch: m.allocator.epoch, Delta: d})
+	}
+}
+
+// sorted returns the keys of a map in order: the only way that maps are walked here.
+func sorted[K cmp.Ordered, V any](all map[K]V) []K {
+	return slices.Sorted(maps.Keys(all))
+}
+
+// sortedTasks is sorted for maps keyed by TaskKey.
+func sortedTasks[V any](all map[id.TaskKey]V) []id.TaskKey {
+	return slices.SortedFunc(maps.Keys(all), func(a, b id.TaskKey) int {
+		return cmp.Or(cmp.Compare(a.Framework, b.Framework), cmp.Compare(a.Task, b.Task))
+	})
+}

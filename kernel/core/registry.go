@@ -1,0 +1,135 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/core/corepb"
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/step"
+)
+
+// Keys of the registry.
+const (
+	agentPrefix     = "agent/"
+	frameworkPrefix = "framework/"
+)
+
+// CheckRegistry says whether Recovered can take these entries: the shell asks before it
+// starts, since a machine has no way to refuse its own memory.
+func CheckRegistry(entries []step.Write) error {
+	for _, e := range entries {
+		var err error
+		switch {
+		case strings.HasPrefix(e.Key, agentPrefix):
+			err = proto.Unmarshal(e.Value, &corepb.AgentRecord{})
+		case strings.HasPrefix(e.Key, frameworkPrefix):
+			err = proto.Unmarshal(e.Value, &corepb.FrameworkRecord{})
+		}
+		if err != nil {
+			return fmt.Errorf("registry: read %s: %w", e.Key, err)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) recover(ev Recovered) {
+	for _, e := range ev.Entries {
+		switch {
+		case strings.HasPrefix(e.Key, agentPrefix):
+			var r corepb.AgentRecord
+			mustUnmarshal(e, &r)
+			m.recoverAgent(&r)
+		case strings.HasPrefix(e.Key, frameworkPrefix):
+			var r corepb.FrameworkRecord
+			mustUnmarshal(e, &r)
+			m.recoverFramework(&r)
+		}
+	}
+}
+
+func (m *Machine) recoverAgent(r *corepb.AgentRecord) {
+	a := &agent{
+		id:          id.Agent(r.Info.GetId().GetValue()),
+		info:        r.Info,
+		unreachable: r.UnreachableNanos != 0,
+		recovered:   true,
+		since:       m.now,
+		tasks:       map[id.TaskKey]*task{},
+		offers:      map[id.Offer]*offer{},
+	}
+	m.agents[a.id] = a
+	if !a.unreachable {
+		m.agentDeadline(a, m.patience())
+	}
+}
+
+func (m *Machine) recoverFramework(r *corepb.FrameworkRecord) {
+	f := newFramework(id.Framework(r.Info.GetId().GetValue()), r.Plugin)
+	f.setInfo(r.Info)
+	f.recovered = true
+	f.principal = r.Info.GetPrincipal()
+	f.registered = step.Time(r.RegisteredNanos)
+	m.frameworks[f.id] = f
+	if f.plugin != "" {
+		m.plugins[f.plugin] = f.id
+	}
+	left := max(failoverTimeout(f.info), m.cfg.ReconnectGrace)
+	if r.DeadlineNanos != 0 {
+		left = max(step.Time(r.DeadlineNanos).Sub(m.now), m.cfg.ReconnectGrace)
+	}
+	m.frameworkDeadline(f, left)
+}
+
+func (m *Machine) persistAgent(a *agent, out *Effects) {
+	r := &corepb.AgentRecord{Info: a.info}
+	if a.unreachable {
+		r.UnreachableNanos = int64(a.since)
+	}
+	out.Persist = append(out.Persist, step.Write{Key: agentPrefix + string(a.id), Value: mustMarshal(r)})
+}
+
+func (m *Machine) persistFramework(f *framework, out *Effects) {
+	out.Persist = append(out.Persist, step.Write{Key: frameworkPrefix + string(f.id), Value: mustMarshal(&corepb.FrameworkRecord{
+		Info:            f.info,
+		Plugin:          f.plugin,
+		DeadlineNanos:   int64(f.deadline),
+		RegisteredNanos: int64(f.registered),
+	})})
+}
+
+func (m *Machine) forgetFramework(f *framework, out *Effects) {
+	out.Persist = append(out.Persist, step.Write{Key: frameworkPrefix + string(f.id)})
+}
+
+func (m *Machine) agentDeadline(a *agent, after time.Duration) {
+	a.deadline = m.now.Add(after)
+	m.deadlines.add(a.deadline, agentDeadline, string(a.id))
+}
+
+func (m *Machine) frameworkDeadline(f *framework, after time.Duration) {
+	f.deadline = m.now.Add(after)
+	m.deadlines.add(f.deadline, frameworkDeadline, string(f.id))
+}
+
+// patience is how long an agent may be silent.
+func (m *Machine) patience() time.Duration {
+	return m.cfg.PingInterval * time.Duration(m.cfg.PingMisses)
+}
+
+func mustMarshal(p proto.Message) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("core: encode %T: %v", p, err))
+	}
+	return b
+}
+
+func mustUnmarshal(e step.Write, p proto.Message) {
+	if err := proto.Unmarshal(e.Value, p); err != nil {
+		panic(fmt.Sprintf("core: registry entry %s was not checked: %v", e.Key, err))
+	}
+}

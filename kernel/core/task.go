@@ -1,0 +1,287 @@
+package core
+
+import (
+	"bytes"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/lifecycle"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/rules"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+// verdict is what the master itself says of a task.
+type verdict struct {
+	state   mesos.TaskState
+	reason  mesos.TaskStatus_Reason
+	message string
+}
+
+// status words a verdict for a framework: no uuid, since nobody waits for its
+// acknowledgement, and the state as the framework's capabilities know it.
+func (m *Machine) status(f *framework, tid *mesos.TaskID, aid *mesos.AgentID, v verdict) *mesos.TaskStatus {
+	s := &mesos.TaskStatus{
+		TaskId: tid, AgentId: aid,
+		State: f.sees(v.state).Enum(), Source: mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: v.reason.Enum(),
+		Timestamp: proto.Float64(m.now.Seconds()),
+	}
+	if v.message != "" {
+		s.Message = proto.String(v.message)
+	}
+	if v.state == mesos.TaskState_TASK_UNREACHABLE {
+		s.UnreachableTime = &mesos.TimeInfo{Nanoseconds: proto.Int64(int64(m.now))}
+	}
+	return s
+}
+
+// sees translates a state for frameworks that are not partition aware.
+func (f *framework) sees(s mesos.TaskState) mesos.TaskState {
+	if f.partitionAware() {
+		return s
+	}
+	return lifecycle.Legacy(s)
+}
+
+func (m *Machine) notifyUpdate(f *framework, s *mesos.TaskStatus, out *Effects) {
+	if seen := f.sees(s.GetState()); seen != s.GetState() {
+		s = proto.CloneOf(s)
+		s.State = seen.Enum()
+	}
+	m.notify(f, &schedulerpb.Event{
+		Type:   schedulerpb.Event_UPDATE.Enum(),
+		Update: &schedulerpb.Event_Update{Status: s},
+	}, out)
+}
+
+// masterUpdate changes a task's state on the master's own account.
+func (m *Machine) masterUpdate(f *framework, t *task, v verdict, out *Effects) {
+	s := m.status(f, t.info.TaskId, m.agents[t.agent].info.Id, v)
+	t.state = v.state
+	t.note(s)
+	m.notifyUpdate(f, s, out)
+}
+
+// note keeps the newest statuses, one for each state.
+func (t *task) note(s *mesos.TaskStatus) {
+	if n := len(t.statuses); n > 0 && t.statuses[n-1].GetState() == s.GetState() {
+		t.statuses[n-1] = s
+		return
+	}
+	if len(t.statuses) == maxStatuses {
+		t.statuses = slices.Delete(t.statuses, 0, 1)
+	}
+	t.statuses = append(t.statuses, s)
+}
+
+// launch is one task of an ACCEPT.
+type launch struct {
+	framework *framework
+	agent     *agent
+	role      string
+	info      *mesos.TaskInfo
+}
+
+// launch starts a task from the pool and returns what remains of it; a task that may not
+// run is answered with TASK_ERROR and takes nothing.
+func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.Resources {
+	key := id.TaskKey{Framework: l.framework.id, Task: id.Task(l.info.GetTaskId().GetValue())}
+	err := rules.Task(l.info, rules.TaskContext{
+		Agent: l.agent.id, Offered: pool, AllocationRole: l.role,
+		Known: l.framework.tasks[key.Task] != nil, Framework: l.framework.info,
+	})
+	if err == nil {
+		err = rules.Supported(l.info)
+	}
+	var need ledger.Resources
+	if err == nil {
+		need, err = ledger.FromMesos(l.info.GetResources())
+	}
+	if err != nil {
+		m.notifyUpdate(l.framework, m.status(l.framework, l.info.GetTaskId(), l.info.GetAgentId(), verdict{
+			state: mesos.TaskState_TASK_ERROR, reason: mesos.TaskStatus_REASON_TASK_INVALID, message: err.Error(),
+		}), out)
+		return pool
+	}
+	rest, ok := pool.Minus(need)
+	if !ok {
+		panic("core: rules.Task passed a task that does not fit its offer")
+	}
+	info := proto.CloneOf(l.info)
+	info.Resources = need.Mesos(l.role)
+	t := &task{
+		key: key, agent: l.agent.id, info: info, role: l.role, resources: need,
+		state: mesos.TaskState_TASK_STAGING, held: true,
+	}
+	must(m.ledger.Use(ledger.Use{Task: key, Agent: l.agent.id, Role: l.role, Resources: need}))
+	l.agent.tasks[key], l.framework.tasks[key.Task] = t, t
+	m.send(l.agent, &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{Framework: l.framework.info, Task: info}}}, out)
+	return rest
+}
+
+// agentUpdate takes a status update: it moves the task on, frees what ended, and passes
+// the update to the framework, whose acknowledgement the agent waits for.
+func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
+	s := u.GetStatus()
+	f := m.frameworks[id.Framework(u.GetFrameworkId().GetValue())]
+	t := a.tasks[id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(s.GetTaskId().GetValue())}]
+	if f == nil || t == nil {
+		// Acknowledged before, or never launched: nobody waits for it any more.
+		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
+		return
+	}
+	latest := mesos.TaskState(u.GetLatest())
+	if _, known := mesos.TaskState_name[u.GetLatest()]; !known {
+		latest = s.GetState()
+	}
+	if next, v := lifecycle.NextTask(t.state, latest); v == lifecycle.Advanced {
+		t.state = next
+	}
+	t.note(s)
+	t.pending = s
+	if lifecycle.Terminal(t.state) {
+		m.release(t, out)
+	}
+	if f.removed {
+		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
+		t.pending = nil
+		if lifecycle.Terminal(s.GetState()) {
+			m.dropTask(t, out)
+		}
+		return
+	}
+	m.notifyUpdate(f, s, out)
+}
+
+func (m *Machine) sendAck(a *agent, fid *mesos.FrameworkID, tid *mesos.TaskID, uuid []byte, out *Effects) {
+	m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Acknowledge{Acknowledge: &linkpb.Acknowledge{
+		FrameworkId: fid, TaskId: tid, Uuid: uuid,
+	}}}, out)
+}
+
+// acknowledgeUnheard acknowledges for a framework that is no more.
+func (m *Machine) acknowledgeUnheard(a *agent, t *task, out *Effects) {
+	if t.pending != nil {
+		m.sendAck(a, m.frameworks[t.key.Framework].info.Id, t.info.TaskId, t.pending.GetUuid(), out)
+		t.pending = nil
+	}
+}
+
+// release gives back the resources of a task that holds some.
+func (m *Machine) release(t *task, out *Effects) {
+	if !t.held {
+		return
+	}
+	t.held = false
+	u, ok := m.ledger.Unuse(t.key)
+	if !ok {
+		panic("core: task " + t.key.String() + " has no use in the ledger")
+	}
+	m.recovered(m.agents[t.agent], t.key.Framework, t.role, u.Resources, 0, out)
+}
+
+// dropTask moves a task to the completed ones of its framework.
+func (m *Machine) dropTask(t *task, out *Effects) {
+	m.release(t, out)
+	f := m.frameworks[t.key.Framework]
+	delete(m.agents[t.agent].tasks, t.key)
+	delete(f.tasks, t.key.Task)
+	f.completed = append(f.completed, t)
+	if len(f.completed) > maxCompletedTasks {
+		f.completed = slices.Delete(f.completed, 0, 1)
+	}
+	m.settle(f, out)
+}
+
+// acknowledge passes an acknowledgement on; that of a terminal status ends the task.
+func (m *Machine) acknowledge(f *framework, c *schedulerpb.Call_Acknowledge, out *Effects) {
+	a := m.agents[id.Agent(c.GetAgentId().GetValue())]
+	if a == nil {
+		return
+	}
+	m.sendAck(a, f.info.Id, c.GetTaskId(), c.GetUuid(), out)
+	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
+	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) || a.conn == 0 {
+		return
+	}
+	terminal := lifecycle.Terminal(t.pending.GetState())
+	t.pending = nil
+	if terminal {
+		m.dropTask(t, out)
+	}
+}
+
+// kill asks the agent to end a task, and remembers it for an agent that is away. Of an
+// unknown task the framework is told what is known, as for RECONCILE.
+func (m *Machine) kill(f *framework, c *schedulerpb.Call_Kill, out *Effects) {
+	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
+	if t == nil || lifecycle.Terminal(t.state) {
+		m.reconcile(f, []*schedulerpb.Call_Reconcile_Task{{TaskId: c.GetTaskId(), AgentId: c.GetAgentId()}}, out)
+		return
+	}
+	t.kill = &linkpb.Kill{FrameworkId: f.info.Id, TaskId: c.GetTaskId(), KillPolicy: c.GetKillPolicy()}
+	m.send(m.agents[t.agent], &linkpb.ToAgent{Body: &linkpb.ToAgent_Kill{Kill: t.kill}}, out)
+}
+
+// reconcile tells the framework the state of the named tasks, or of all that it has.
+func (m *Machine) reconcile(f *framework, tasks []*schedulerpb.Call_Reconcile_Task, out *Effects) {
+	if len(tasks) == 0 {
+		for _, tid := range sorted(f.tasks) {
+			m.reconcileKnown(f, f.tasks[tid], out)
+		}
+		return
+	}
+	for _, asked := range tasks {
+		if t := f.tasks[id.Task(asked.GetTaskId().GetValue())]; t != nil {
+			m.reconcileKnown(f, t, out)
+		} else if v, known := m.unknownTask(asked.GetAgentId()); known {
+			m.notifyUpdate(f, m.status(f, asked.GetTaskId(), asked.AgentId, v), out)
+		}
+	}
+}
+
+func (m *Machine) reconcileKnown(f *framework, t *task, out *Effects) {
+	state := t.state
+	if t.pending != nil {
+		state = t.pending.GetState()
+	}
+	s := m.status(f, t.info.TaskId, m.agents[t.agent].info.Id, verdict{
+		state: state, reason: mesos.TaskStatus_REASON_RECONCILIATION, message: "Reconciliation: Latest task state",
+	})
+	if n := len(t.statuses); n > 0 {
+		last := t.statuses[n-1]
+		s.Healthy, s.ContainerStatus, s.ExecutorId, s.Labels = last.Healthy, last.ContainerStatus, last.ExecutorId, last.Labels
+	}
+	m.notifyUpdate(f, s, out)
+}
+
+// unknownTask says what is known of a task from its agent alone; nothing while an agent
+// of an earlier master may still come with it.
+func (m *Machine) unknownTask(aid *mesos.AgentID) (verdict, bool) {
+	v := verdict{reason: mesos.TaskStatus_REASON_RECONCILIATION}
+	a := m.agents[id.Agent(aid.GetValue())]
+	switch {
+	case a != nil && a.recovered && !a.unreachable, aid == nil && m.anyRecovered():
+		return v, false
+	case a != nil && a.unreachable:
+		v.state, v.message = mesos.TaskState_TASK_UNREACHABLE, "Reconciliation: Task is unreachable"
+	case a != nil:
+		v.state, v.message = mesos.TaskState_TASK_GONE, "Reconciliation: Task is gone"
+	default:
+		v.state, v.message = mesos.TaskState_TASK_UNKNOWN, "Reconciliation: Task is unknown"
+	}
+	return v, true
+}
+
+func (m *Machine) anyRecovered() bool {
+	for _, a := range m.agents { // any order: only whether there is one
+		if a.recovered && !a.unreachable {
+			return true
+		}
+	}
+	return false
+}

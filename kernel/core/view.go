@@ -1,0 +1,144 @@
+package core
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/step"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
+)
+
+// Agents answers GET_AGENTS.
+func (m *Machine) Agents() *masterpb.Response_GetAgents {
+	r := &masterpb.Response_GetAgents{}
+	for _, aid := range sorted(m.agents) {
+		a := m.agents[aid]
+		if a.recovered {
+			r.RecoveredAgents = append(r.RecoveredAgents, a.info)
+			continue
+		}
+		total, _ := m.ledger.Total(aid)
+		used, offered := m.held(a)
+		r.Agents = append(r.Agents, &masterpb.Response_GetAgents_Agent{
+			AgentInfo: a.info, Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
+			Version: proto.String(a.version), RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.since),
+			TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
+		})
+	}
+	return r
+}
+
+// held is what tasks use of an agent, and what is offered of it.
+func (m *Machine) held(a *agent) (used, offered ledger.Resources) {
+	for _, key := range sortedTasks(a.tasks) {
+		if t := a.tasks[key]; t.held {
+			used = used.Plus(t.resources)
+		}
+	}
+	for _, oid := range sorted(a.offers) {
+		c, _ := m.ledger.ClaimOf(oid)
+		offered = offered.Plus(c.Resources)
+	}
+	return used, offered
+}
+
+// Frameworks answers GET_FRAMEWORKS.
+func (m *Machine) Frameworks() *masterpb.Response_GetFrameworks {
+	r := &masterpb.Response_GetFrameworks{}
+	for _, fid := range sorted(m.frameworks) {
+		r.Frameworks = append(r.Frameworks, m.viewFramework(m.frameworks[fid]))
+	}
+	for _, f := range m.completed {
+		r.CompletedFrameworks = append(r.CompletedFrameworks, m.viewFramework(f))
+	}
+	return r
+}
+
+func (m *Machine) viewFramework(f *framework) *masterpb.Response_GetFrameworks_Framework {
+	var used, offered ledger.Resources
+	for _, tid := range sorted(f.tasks) {
+		if t := f.tasks[tid]; t.held {
+			used = used.Plus(t.resources)
+		}
+	}
+	v := &masterpb.Response_GetFrameworks_Framework{
+		FrameworkInfo: f.info, Active: proto.Bool(f.stream != ""), Connected: proto.Bool(f.stream != ""),
+		Recovered: proto.Bool(f.recovered), RegisteredTime: timeInfo(f.registered), ReregisteredTime: timeInfo(f.subscribed),
+		UnregisteredTime: timeInfo(f.ended),
+	}
+	for _, oid := range sorted(f.offers) {
+		c, _ := m.ledger.ClaimOf(oid)
+		offered = offered.Plus(c.Resources)
+		v.Offers = append(v.Offers, m.wireOffer(f.offers[oid], m.agents[c.Agent], f, c.Resources))
+	}
+	v.AllocatedResources, v.OfferedResources = used.Mesos(""), offered.Mesos("")
+	return v
+}
+
+// Tasks answers GET_TASKS.
+func (m *Machine) Tasks() *masterpb.Response_GetTasks {
+	r := &masterpb.Response_GetTasks{}
+	for _, fid := range sorted(m.frameworks) {
+		f := m.frameworks[fid]
+		for _, tid := range sorted(f.tasks) {
+			if t := f.tasks[tid]; t.state == mesos.TaskState_TASK_UNREACHABLE {
+				r.UnreachableTasks = append(r.UnreachableTasks, viewTask(t))
+			} else {
+				r.Tasks = append(r.Tasks, viewTask(t))
+			}
+		}
+		r.CompletedTasks = appendViews(r.CompletedTasks, f.completed)
+	}
+	for _, f := range m.completed {
+		r.CompletedTasks = appendViews(r.CompletedTasks, f.completed)
+	}
+	return r
+}
+
+func appendViews(list []*mesos.Task, tasks []*task) []*mesos.Task {
+	for _, t := range tasks {
+		list = append(list, viewTask(t))
+	}
+	return list
+}
+
+func viewTask(t *task) *mesos.Task {
+	v := &mesos.Task{
+		Name: t.info.Name, TaskId: t.info.TaskId, AgentId: t.info.AgentId,
+		FrameworkId: &mesos.FrameworkID{Value: proto.String(string(t.key.Framework))},
+		ExecutorId:  &mesos.ExecutorID{Value: proto.String(string(t.key.Task))},
+		State:       t.state.Enum(), Resources: t.info.Resources, Statuses: slices.Clone(t.statuses),
+		Labels: t.info.Labels, Discovery: t.info.Discovery, Container: t.info.Container,
+		HealthCheck: t.info.HealthCheck, KillPolicy: t.info.KillPolicy, Limits: t.info.Limits,
+	}
+	if t.info.GetCommand().User != nil {
+		v.User = t.info.Command.User
+	}
+	if t.pending != nil {
+		v.StatusUpdateState, v.StatusUpdateUuid = t.pending.State, t.pending.Uuid
+	}
+	return v
+}
+
+// State answers GET_STATE.
+func (m *Machine) State() *masterpb.Response_GetState {
+	return &masterpb.Response_GetState{
+		GetTasks: m.Tasks(), GetExecutors: &masterpb.Response_GetExecutors{},
+		GetFrameworks: m.Frameworks(), GetAgents: m.Agents(),
+	}
+}
+
+// PluginFramework is the framework id that a framework plugin has; empty before its first
+// subscription.
+func (m *Machine) PluginFramework(plugin string) id.Framework { return m.plugins[plugin] }
+
+func timeInfo(t step.Time) *mesos.TimeInfo {
+	if t == 0 {
+		return nil
+	}
+	return &mesos.TimeInfo{Nanoseconds: proto.Int64(int64(t))}
+}
