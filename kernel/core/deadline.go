@@ -14,19 +14,36 @@ const (
 	offerDeadline
 )
 
-// deadline names the thing to look at; the thing's own field says whether it still holds,
-// so that nothing is ever taken out of the heap early.
-type deadline struct {
-	at   step.Time
+// owner is the thing that a deadline is of.
+type owner struct {
 	kind deadlineKind
 	id   string
 }
 
-// deadlines is a heap ordered by time, then kind and id.
-type deadlines struct{ heap deadlineHeap }
+type deadline struct {
+	at    step.Time
+	owner owner
+}
 
+// deadlines is a heap of when to look at what, ordered by time, then owner. What is due
+// is known to the owner: a deadline that moved back or went away is found out when the
+// older one comes up, so that an owner whose deadline keeps moving has one entry only.
+type deadlines struct {
+	heap   deadlineHeap
+	queued map[owner]step.Time
+}
+
+// add makes sure that the owner is looked at no later than at.
 func (d *deadlines) add(at step.Time, kind deadlineKind, id string) {
-	heap.Push(&d.heap, deadline{at, kind, id})
+	o := owner{kind, id}
+	if earlier, ok := d.queued[o]; ok && earlier <= at {
+		return
+	}
+	if d.queued == nil {
+		d.queued = map[owner]step.Time{}
+	}
+	d.queued[o] = at
+	heap.Push(&d.heap, deadline{at, o})
 }
 
 func (d *deadlines) next() (step.Time, bool) {
@@ -36,12 +53,16 @@ func (d *deadlines) next() (step.Time, bool) {
 	return d.heap[0].at, true
 }
 
-// pop takes the first one that is due.
-func (d *deadlines) pop(now step.Time) (deadline, bool) {
-	if len(d.heap) == 0 || d.heap[0].at > now {
-		return deadline{}, false
+// pop takes the first owner to be looked at now.
+func (d *deadlines) pop(now step.Time) (owner, bool) {
+	for len(d.heap) > 0 && d.heap[0].at <= now {
+		first := heap.Pop(&d.heap).(deadline)
+		if d.queued[first.owner] == first.at {
+			delete(d.queued, first.owner)
+			return first.owner, true
+		}
 	}
-	return heap.Pop(&d.heap).(deadline), true
+	return owner{}, false
 }
 
 type deadlineHeap []deadline
@@ -53,10 +74,10 @@ func (h deadlineHeap) Less(i, j int) bool {
 	if a.at != b.at {
 		return a.at < b.at
 	}
-	if a.kind != b.kind {
-		return a.kind < b.kind
+	if a.owner.kind != b.owner.kind {
+		return a.owner.kind < b.owner.kind
 	}
-	return a.id < b.id
+	return a.owner.id < b.owner.id
 }
 func (h *deadlineHeap) Push(x any) { *h = append(*h, x.(deadline)) }
 func (h *deadlineHeap) Pop() any {

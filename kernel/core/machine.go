@@ -194,25 +194,33 @@ func (m *Machine) NextDeadline() (step.Time, bool) {
 // expire does what is due.
 func (m *Machine) expire(out *Effects) {
 	for {
-		d, ok := m.deadlines.pop(m.now)
+		o, ok := m.deadlines.pop(m.now)
 		if !ok {
 			return
 		}
-		switch d.kind {
+		switch o.kind {
 		case agentDeadline:
-			if a := m.agents[id.Agent(d.id)]; a != nil && a.deadline == d.at {
+			if a := m.agents[id.Agent(o.id)]; a != nil && m.due(a.deadline, o) {
 				m.agentDue(a, out)
 			}
 		case frameworkDeadline:
-			if f := m.frameworks[id.Framework(d.id)]; f != nil && f.deadline == d.at && !f.removed {
+			if f := m.frameworks[id.Framework(o.id)]; f != nil && m.due(f.deadline, o) {
 				m.removeFramework(f, out)
 			}
 		case offerDeadline:
-			if o := m.offers[id.Offer(d.id)]; o != nil && o.deadline == d.at {
-				m.rescind(o, out)
+			if offer := m.offers[id.Offer(o.id)]; offer != nil && m.due(offer.deadline, o) {
+				m.rescind(offer, out)
 			}
 		}
 	}
+}
+
+// due says whether an owner's deadline has come; one that is still to come is queued again.
+func (m *Machine) due(at step.Time, o owner) bool {
+	if at > m.now {
+		m.deadlines.add(at, o.kind, o.id)
+	}
+	return at != 0 && at <= m.now
 }
 
 // notify appends an event for a framework, unless it is not connected.
