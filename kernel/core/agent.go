@@ -64,7 +64,7 @@ func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, err
 	if err != nil {
 		return none, nil, fmt.Errorf("resources of the agent: %w", err)
 	}
-	var sum ledger.Resources
+	rest := total
 	var held []heldTask
 	seen := map[id.TaskKey]bool{}
 	for _, t := range h.Tasks {
@@ -82,12 +82,14 @@ func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, err
 		}
 		seen[key] = true
 		held = append(held, heldTask{key, role, r, t})
-		if !lifecycle.Terminal(t.Status.GetState()) {
-			sum = sum.Plus(r)
+		if lifecycle.Terminal(t.Status.GetState()) {
+			continue
 		}
-	}
-	if !total.Contains(sum) {
-		return none, nil, fmt.Errorf("the agent has %s but its tasks hold %s: start it with at least that", total, sum)
+		left, fits := rest.Minus(r)
+		if !fits {
+			return none, nil, fmt.Errorf("the agent has %s, of which task %s, beside its others, can't hold %s: start it with more", total, key, r)
+		}
+		rest = left
 	}
 	return total, held, nil
 }

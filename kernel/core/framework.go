@@ -114,8 +114,8 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 	if err := rules.SuppressedRoles(info, sub.GetSuppressedRoles()); err != nil {
 		return nil, err
 	}
-	if ev.Principal != "" && info.Principal != nil && ev.Principal != info.GetPrincipal() {
-		return nil, fmt.Errorf("Framework principal '%s' does not match authenticated principal '%s'", info.GetPrincipal(), ev.Principal)
+	if err := rules.Principal(info, ev.Principal); err != nil {
+		return nil, err
 	}
 	fid := id.Framework(info.GetId().GetValue())
 	if fid == "" && ev.Plugin != "" {

@@ -103,11 +103,15 @@ func (m *Machine) wireOffer(o *offer, a *agent, f *framework, resources ledger.R
 		Domain:     a.info.Domain,
 		Attributes: a.info.Attributes,
 	}
+	allocationRole := ""
 	if f.can(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
-		w.Resources = resources.Mesos(o.role)
+		allocationRole = o.role
 		w.AllocationInfo = &mesos.Resource_AllocationInfo{Role: proto.String(o.role)}
+	}
+	if f.can(mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT) {
+		w.Resources = resources.Mesos(allocationRole)
 	} else {
-		w.Resources = resources.Mesos("")
+		w.Resources = resources.MesosPlain(allocationRole)
 	}
 	return w
 }

@@ -28,7 +28,7 @@ func sortedKeys[K cmp.Ordered, V any](all map[K]V) []K { return slices.Sorted(ma
 // is an event:
 //
 //	restart | tick after=10s | deadline
-//	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [held=(t1=RUNNING,...) f=F]
+//	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [held=(t1=RUNNING,...) each="cpus:1" f=F]
 //	gone conn=1 | pong conn=1 | update conn=1 f=F t=T state=RUNNING [latest=FINISHED] uuid=u
 //	allocator up|down | grant f=F a=A [role=*] [epoch=1] [mode=shared] resources="cpus:1"
 //	subscribe stream=s [id=F] [timeout=60] [roles=a,b] [aware] [plugin=P]
@@ -134,7 +134,7 @@ func (s script) hello() {
 	for _, held := range s.list("held") {
 		name, state, _ := strings.Cut(held, "=")
 		n := mesos.TaskState(mesos.TaskState_value["TASK_"+state])
-		info := taskInfo(name, agent, "cpus:1;mem:100")
+		info := taskInfo(name, agent, s.arg("each", "cpus:1;mem:100"))
 		h.Tasks = append(h.Tasks, &linkpb.HeldTask{FrameworkId: frameworkID(s.arg("f", "")), Info: info, Status: status(name, agent, n, "held")})
 	}
 	s.c.step(core.AgentHello{Conn: s.number("conn", 1), Hello: h})

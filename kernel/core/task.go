@@ -101,15 +101,20 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 	if err == nil {
 		need, err = ledger.FromMesos(l.info.GetResources())
 	}
-	if err != nil {
-		m.notifyUpdate(l.framework, m.status(l.framework, l.info.GetTaskId(), l.info.GetAgentId(), verdict{
-			state: mesos.TaskState_TASK_ERROR, reason: mesos.TaskStatus_REASON_TASK_INVALID, message: err.Error(),
-		}), out)
+	refuse := func(state mesos.TaskState, reason mesos.TaskStatus_Reason, err error) ledger.Resources {
+		m.notifyUpdate(l.framework, m.status(l.framework, l.info.GetTaskId(), l.info.GetAgentId(), verdict{state, reason, err.Error()}), out)
 		return pool
+	}
+	if err != nil {
+		return refuse(mesos.TaskState_TASK_ERROR, mesos.TaskStatus_REASON_TASK_INVALID, err)
 	}
 	rest, ok := pool.Minus(need)
 	if !ok {
 		panic("core: rules.Task passed a task that does not fit its offer")
+	}
+	// Two offers of one call may share what they offer: only the ledger knows.
+	if err := m.ledger.Use(ledger.Use{Task: key, Agent: l.agent.id, Role: l.role, Resources: need}); err != nil {
+		return refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_INVALID_OFFERS, err)
 	}
 	info := proto.CloneOf(l.info)
 	info.Resources = need.Mesos(l.role)
@@ -117,7 +122,6 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 		key: key, agent: l.agent.id, info: info, role: l.role, resources: need,
 		state: mesos.TaskState_TASK_STAGING, held: true,
 	}
-	must(m.ledger.Use(ledger.Use{Task: key, Agent: l.agent.id, Role: l.role, Resources: need}))
 	l.agent.tasks[key], l.framework.tasks[key.Task] = t, t
 	m.send(l.agent, &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{Framework: l.framework.info, Task: info}}}, out)
 	return rest

@@ -334,11 +334,6 @@ func TestLedgerAgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := New()
 		m := &model{map[id.Agent]Resources{}, map[id.Offer]Claim{}, map[id.TaskKey]Use{}}
-		same := func(t *rapid.T, got, want error) {
-			if !errors.Is(got, want) {
-				t.Fatalf("got %v, want %v", got, want)
-			}
-		}
 		// wish is mostly a part of what is free, so that much succeeds.
 		wish := func(t *rapid.T, agent id.Agent) Resources {
 			if rapid.IntRange(0, 4).Draw(t, "modest") > 0 {
@@ -397,6 +392,12 @@ func TestLedgerAgreesWithTheModel(t *testing.T) {
 			"": func(t *rapid.T) { compare(t, l, m) },
 		})
 	})
+}
+
+func same(t *rapid.T, got, want error) {
+	if !errors.Is(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
 }
 
 func compare(t *rapid.T, l *Ledger, m *model) {

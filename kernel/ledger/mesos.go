@@ -279,6 +279,27 @@ func (r Resources) Mesos(allocationRole string) []*mesos.Resource {
 	return out
 }
 
+// MesosPlain is Mesos in the format without refinements, role and reservation, which
+// is all that frameworks without the RESERVATION_REFINEMENT capability read. A refined
+// reservation can't be told in it, and stays as it is.
+func (r Resources) MesosPlain(allocationRole string) []*mesos.Resource {
+	out := r.Mesos(allocationRole)
+	for _, w := range out {
+		switch len(w.Reservations) {
+		case 0:
+			w.Role = proto.String("*")
+		case 1:
+			info := w.Reservations[0]
+			w.Role = info.Role
+			if info.GetType() == mesos.Resource_ReservationInfo_DYNAMIC {
+				w.Reservation = &mesos.Resource_ReservationInfo{Principal: info.Principal, Labels: info.Labels}
+			}
+			w.Reservations = nil
+		}
+	}
+	return out
+}
+
 func (r Resource) mesos() *mesos.Resource {
 	out := &mesos.Resource{Name: proto.String(r.Name)}
 	switch r.kind() {

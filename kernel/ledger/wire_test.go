@@ -43,18 +43,37 @@ const (
 	dynamic = mesos.Resource_ReservationInfo_DYNAMIC
 )
 
-func TestFromMesosRefuses(t *testing.T) {
-	cpus := func(change func(*mesos.Resource)) *mesos.Resource { return with(wireScalar("cpus", 1), change) }
-	disk := func(change func(*mesos.Resource)) *mesos.Resource {
-		return with(wireScalar("disk", 1), func(r *mesos.Resource) {
-			r.Disk = &mesos.Resource_DiskInfo{}
-			change(r)
+// refused wants each resource to be refused with its text, and nothing beside.
+func refused(t *testing.T, tests map[string]refusal) {
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := FromMesos([]*mesos.Resource{wireScalar("mem", 1), test.resource})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %s and %v, want an error with %q", got, err, test.want)
+			}
+			if !got.Empty() {
+				t.Errorf("%s came out beside the error", got)
+			}
 		})
 	}
-	tests := map[string]struct {
-		resource *mesos.Resource
-		want     string
-	}{
+}
+
+type refusal struct {
+	resource *mesos.Resource
+	want     string
+}
+
+func cpus(change func(*mesos.Resource)) *mesos.Resource { return with(wireScalar("cpus", 1), change) }
+
+func disk1(change func(*mesos.Resource)) *mesos.Resource {
+	return with(wireScalar("disk", 1), func(r *mesos.Resource) {
+		r.Disk = &mesos.Resource_DiskInfo{}
+		change(r)
+	})
+}
+
+func TestFromMesosRefusesAmounts(t *testing.T) {
+	refused(t, map[string]refusal{
 		"no name":            {wireScalar("", 1), "Empty resource name"},
 		"no UTF-8":           {wireScalar("\xff", 1), "is not UTF-8"},
 		"no type":            {cpus(func(r *mesos.Resource) { r.Type = nil }), "Invalid resource type"},
@@ -72,7 +91,11 @@ func TestFromMesosRefuses(t *testing.T) {
 		"set without one":    {with(wireSet(), func(r *mesos.Resource) { r.Set = nil }), "Invalid set resource"},
 		"item twice":         {wireSet("a", "b", "a"), "Invalid set resource: duplicated elements"},
 		"provider":           {cpus(func(r *mesos.Resource) { r.ProviderId = &mesos.ResourceProviderID{} }), "not supported"},
+	})
+}
 
+func TestFromMesosRefusesReservations(t *testing.T) {
+	refused(t, map[string]refusal{
 		"bad role":                  {cpus(func(r *mesos.Resource) { r.Role = proto.String("a b") }), "contains backspace or whitespace"},
 		"reserved dynamically to *": {cpus(func(r *mesos.Resource) { r.Reservation = &mesos.Resource_ReservationInfo{} }), "cannot be dynamically reserved"},
 		"type in the old place": {cpus(func(r *mesos.Resource) {
@@ -130,34 +153,27 @@ func TestFromMesosRefuses(t *testing.T) {
 			r.Role, r.Reservation = proto.String("eng"), &mesos.Resource_ReservationInfo{Labels: &mesos.Labels{Labels: []*mesos.Label{{Key: proto.String("k")}}}}
 			r.Reservations = []*mesos.Resource_ReservationInfo{reserved(dynamic, "eng")}
 		}), "does not match the labels"},
+	})
+}
 
+func TestFromMesosRefusesDisks(t *testing.T) {
+	refused(t, map[string]refusal{
 		"disk info of cpus": {cpus(func(r *mesos.Resource) { r.Disk = &mesos.Resource_DiskInfo{} }), "DiskInfo should not be set for cpus"},
-		"disk of unknown source": {disk(func(r *mesos.Resource) {
+		"disk of unknown source": {disk1(func(r *mesos.Resource) {
 			r.Disk.Source = &mesos.Resource_DiskInfo_Source{}
 		}), "Unsupported 'DiskInfo.Source.Type'"},
-		"block disk with a mount": {disk(func(r *mesos.Resource) {
+		"block disk with a mount": {disk1(func(r *mesos.Resource) {
 			r.Disk.Source = &mesos.Resource_DiskInfo_Source{Type: mesos.Resource_DiskInfo_Source_BLOCK.Enum(), Mount: &mesos.Resource_DiskInfo_Source_Mount{}}
 		}), "Mount should not be set for BLOCK"},
-		"raw disk with a path": {disk(func(r *mesos.Resource) {
+		"raw disk with a path": {disk1(func(r *mesos.Resource) {
 			r.Disk.Source = &mesos.Resource_DiskInfo_Source{Type: mesos.Resource_DiskInfo_Source_RAW.Enum(), Path: &mesos.Resource_DiskInfo_Source_Path{}}
 		}), "Path should not be set for RAW"},
-		"volume with an image": {disk(func(r *mesos.Resource) {
+		"volume with an image": {disk1(func(r *mesos.Resource) {
 			r.Disk.Volume = &mesos.Volume{Mode: mesos.Volume_RW.Enum(), Image: &mesos.Image{}}
 		}), "not supported as a disk resource"},
 		"shared cpus":       {cpus(func(r *mesos.Resource) { r.Shared = &mesos.Resource_SharedInfo{} }), "Resource cpus cannot be shared"},
-		"shared plain disk": {disk(func(r *mesos.Resource) { r.Shared = &mesos.Resource_SharedInfo{} }), "Only persistent volumes can be shared"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, err := FromMesos([]*mesos.Resource{wireScalar("mem", 1), test.resource})
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %s and %v, want an error with %q", got, err, test.want)
-			}
-			if !got.Empty() {
-				t.Errorf("%s came out beside the error", got)
-			}
-		})
-	}
+		"shared plain disk": {disk1(func(r *mesos.Resource) { r.Shared = &mesos.Resource_SharedInfo{} }), "Only persistent volumes can be shared"},
+	})
 }
 
 func TestFromMesosReads(t *testing.T) {
@@ -275,10 +291,45 @@ func TestEveryWireKeepsEverything(t *testing.T) {
 		if back, err := FromMesos(r.Mesos("eng")); err != nil || !back.Equal(r) {
 			t.Fatalf("%s came back as %s, %v", r, back, err)
 		}
+		if back, err := FromMesos(r.MesosPlain("eng")); err != nil || !back.Equal(r) {
+			t.Fatalf("%s came back as %s, %v", r, back, err)
+		}
 		if back, err := FromContract(r.Contract()); err != nil || !back.Equal(r) {
 			t.Fatalf("%s came back as %s, %v", r, back, err)
 		}
 	})
+}
+
+func TestPlainFormat(t *testing.T) {
+	dyn := `[{"type":"dynamic","role":"eng","principal":"ops"}]`
+	tests := map[string]struct {
+		reservation, role string
+		dynamic, refined  bool
+	}{
+		"unreserved": {"", "*", false, false},
+		"static":     {eng, "eng", false, false},
+		"dynamic":    {dyn, "eng", true, false},
+		"refined":    {engWeb, "", false, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := Of(Resource{Key: Key{Name: "cpus", Reservation: test.reservation}, Milli: 1})
+			w := r.MesosPlain("eng")[0]
+			said := ""
+			if w.Role != nil {
+				said = *w.Role
+			}
+			if said != test.role || (w.Reservation != nil) != test.dynamic || (w.Reservations != nil) != test.refined {
+				t.Errorf("got %v", w)
+			}
+			if w.GetAllocationInfo().GetRole() != "eng" {
+				t.Errorf("allocated to %v", w.GetAllocationInfo())
+			}
+			if back, err := FromMesos([]*mesos.Resource{w}); err != nil || !back.Equal(r) {
+				t.Errorf("%s came back as %s, %v", r, back, err)
+			}
+		})
+	}
 }
 
 func TestFromContractRefuses(t *testing.T) {

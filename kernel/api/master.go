@@ -1,0 +1,296 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+const (
+	// HeartbeatInterval is the time between two HEARTBEAT events of a stream; SUBSCRIBED
+	// tells it to the client.
+	HeartbeatInterval = 15 * time.Second
+
+	callWithin = 20 * time.Second // for what stands behind a call to answer it
+)
+
+// Scheduler carries out what frameworks call. The calls have passed the checks that need
+// no knowledge of the cluster; whatever is wrong beyond that is in the Reply.
+type Scheduler interface {
+	// Call carries out any call but SUBSCRIBE.
+	Call(ctx context.Context, from Caller, c *schedulerpb.Call) Reply
+	// Subscribe opens a stream if the status is 200. Ctx ends with the client's connection.
+	Subscribe(ctx context.Context, from Caller, c *schedulerpb.Call) (Stream, Reply)
+}
+
+// Stream is one subscription.
+type Stream interface {
+	// ID is the Mesos-Stream-Id: at most 128 bytes, never used before.
+	ID() string
+	// Events is closed when the subscription has ended. It must be bounded by whoever
+	// sends: a client that reads too slowly for long is dropped, and Close called.
+	Events() <-chan *schedulerpb.Event
+	// Close tells that nobody reads any more; it is called exactly once.
+	Close()
+}
+
+// Operator answers operator calls that look at the cluster. GET_HEALTH, GET_VERSION and
+// GET_FLAGS don't reach it.
+type Operator interface {
+	// Query returns a response if the status is 200.
+	Query(ctx context.Context, from Caller, c *masterpb.Call) (*masterpb.Response, Reply)
+}
+
+// Console is behind the endpoints that only Gantry has.
+type Console interface {
+	// KillTask ends a task whoever its framework is; status 200 or 202 says that it will.
+	KillTask(ctx context.Context, from Caller, framework, task string) Reply
+	// Link returns HOST:PORT where agents attach, and the master's epoch.
+	Link() (address string, epoch uint64)
+	// Plugins returns a value that encoding/json can write.
+	Plugins() any
+}
+
+// Standing is where a master stands.
+type Standing struct {
+	Leading   bool
+	Recovered bool   // whether a leading master has read its registry
+	Leader    string // HOST:PORT of the leading master's API, itself included; "" if unknown
+}
+
+// Readiness tells where the master stands now.
+type Readiness interface{ Standing() Standing }
+
+// MasterConfig is what NewMaster serves; the four interfaces and Version are required.
+type MasterConfig struct {
+	Scheduler Scheduler
+	Operator  Operator
+	Console   Console
+	Readiness Readiness
+	Version   *mesos.VersionInfo
+	Flags     []*mesos.Flag // what GET_FLAGS tells: nothing secret
+	Heartbeat time.Duration // 0 means HeartbeatInterval
+}
+
+type master struct{ MasterConfig }
+
+// NewMaster returns the HTTP surface of a master, to be wrapped by Secure. The wire's
+// own paths are served as /x and /master/x.
+func NewMaster(cfg MasterConfig) http.Handler {
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = HeartbeatInterval
+	}
+	m := &master{cfg}
+	return routes("/master", []route{
+		{"/api/v1/scheduler", "", m.scheduler},
+		{"/api/v1", "", m.operator},
+		{"/health", http.MethodGet, healthy},
+		{"/redirect", "", m.redirect},
+	}, []route{
+		{"/version", http.MethodGet, version(cfg.Version)},
+		{"/gantry/v1/link", http.MethodGet, m.link},
+		{"/gantry/v1/plugins", http.MethodGet, m.plugins},
+		{"/gantry/v1/tasks/kill", http.MethodPost, m.killTask},
+	})
+}
+
+func healthy(w http.ResponseWriter, _ *http.Request) { answer(w, Reply{Status: 200}) }
+
+func version(v *mesos.VersionInfo) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { answerMessage(w, jsonCodec{}, v) }
+}
+
+// ready answers a request that this master can't serve, and tells whether it can.
+func (m *master) ready(w http.ResponseWriter, r *http.Request) bool {
+	switch s := m.Readiness.Standing(); {
+	case !s.Leading:
+		toLeader(w, s.Leader, r.URL.RequestURI())
+	case !s.Recovered:
+		answer(w, Reply{503, "Master has not finished recovery"})
+	default:
+		return true
+	}
+	return false
+}
+
+// toLeader redirects to the leading master, keeping the client's protocol.
+func toLeader(w http.ResponseWriter, leader, uri string) {
+	if leader == "" {
+		answer(w, Reply{503, "No leader elected"})
+		return
+	}
+	w.Header().Set("Location", "//"+leader+uri)
+	answer(w, Reply{Status: 307})
+}
+
+func (m *master) redirect(w http.ResponseWriter, _ *http.Request) {
+	toLeader(w, m.Readiness.Standing().Leader, "")
+}
+
+// receive takes the call out of a request, in the order of checks that clients know; if
+// it can't, it answers and returns false.
+func (m *master) receive(w http.ResponseWriter, r *http.Request, call message) bool {
+	if !m.ready(w, r) {
+		return false
+	}
+	if r.Method != http.MethodPost {
+		wrongMethod(w, r, http.MethodPost)
+		return false
+	}
+	if refused := decodeCall(r, call); refused != nil {
+		answer(w, *refused)
+		return false
+	}
+	return true
+}
+
+func decodeCall(r *http.Request, call message) *Reply {
+	if len(r.Header.Values("Content-Type")) == 0 {
+		return &Reply{400, "Expecting 'Content-Type' to be present"}
+	}
+	c, ok := contentCodec(r.Header.Get("Content-Type"))
+	if !ok {
+		return &Reply{415, "Expecting 'Content-Type' of " + jsonType + " or " + protobufType}
+	}
+	body, refused := readBody(r)
+	if refused != nil {
+		return refused
+	}
+	switch err := c.decode(body, call); {
+	case err == nil:
+		return nil
+	case errors.Is(err, errProtobuf):
+		return &Reply{400, "Failed to parse body into Call protobuf"}
+	case errors.Is(err, errSyntax):
+		return &Reply{400, "Failed to parse body into JSON: " + err.Error()}
+	default:
+		return &Reply{400, "Failed to convert JSON into Call protobuf: " + err.Error()}
+	}
+}
+
+// notAcceptable is the answer to an Accept header that allows neither form.
+func notAcceptable() Reply {
+	return Reply{406, fmt.Sprintf("Expecting 'Accept' to allow '%s' or '%s'", protobufType, jsonType)}
+}
+
+// operator is POST /api/v1.
+func (m *master) operator(w http.ResponseWriter, r *http.Request) {
+	call := &masterpb.Call{}
+	if !m.receive(w, r, call) {
+		return
+	}
+	if call.Type == nil {
+		answer(w, Reply{400, "Failed to validate master::Call: " + expecting("type")})
+		return
+	}
+	out, ok := acceptCodec(r)
+	if !ok {
+		answer(w, notAcceptable())
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), callWithin)
+	defer cancel()
+	response, reply := m.query(ctx, caller(r), call)
+	if reply.Status != 200 {
+		answer(w, reply)
+		return
+	}
+	answerMessage(w, out, response)
+}
+
+func (m *master) query(ctx context.Context, from Caller, call *masterpb.Call) (*masterpb.Response, Reply) {
+	ok := Reply{Status: 200}
+	switch call.GetType() {
+	case masterpb.Call_UNKNOWN:
+		return nil, Reply{501, "501 Not Implemented."}
+	case masterpb.Call_GET_HEALTH:
+		yes := true
+		return &masterpb.Response{
+			Type:      masterpb.Response_GET_HEALTH.Enum(),
+			GetHealth: &masterpb.Response_GetHealth{Healthy: &yes},
+		}, ok
+	case masterpb.Call_GET_VERSION:
+		return &masterpb.Response{
+			Type:       masterpb.Response_GET_VERSION.Enum(),
+			GetVersion: &masterpb.Response_GetVersion{VersionInfo: m.Version},
+		}, ok
+	case masterpb.Call_GET_FLAGS:
+		return &masterpb.Response{
+			Type:     masterpb.Response_GET_FLAGS.Enum(),
+			GetFlags: &masterpb.Response_GetFlags{Flags: m.Flags},
+		}, ok
+	case masterpb.Call_GET_STATE, masterpb.Call_GET_AGENTS, masterpb.Call_GET_FRAMEWORKS, masterpb.Call_GET_TASKS, masterpb.Call_GET_MASTER:
+		return m.Operator.Query(ctx, from, call)
+	default:
+		return nil, notYet(call.GetType())
+	}
+}
+
+// caller says who sends a request. Until there is authentication it is anybody.
+func caller(r *http.Request) Caller { return Caller{Stream: r.Header.Get(streamHeader)} }
+
+func (m *master) link(w http.ResponseWriter, r *http.Request) {
+	if !m.ready(w, r) {
+		return
+	}
+	address, epoch := m.Console.Link()
+	answerJSON(w, struct {
+		Address string `json:"address"`
+		Epoch   uint64 `json:"epoch"`
+	}{address, epoch})
+}
+
+func (m *master) plugins(w http.ResponseWriter, _ *http.Request) { answerJSON(w, m.Console.Plugins()) }
+
+// killTask ends a task for an operator.
+func (m *master) killTask(w http.ResponseWriter, r *http.Request) {
+	if !m.ready(w, r) {
+		return
+	}
+	var task struct {
+		Framework string `json:"framework_id"`
+		Task      string `json:"task_id"`
+	}
+	if refused := decodeJSON(r, &task); refused != nil {
+		answer(w, *refused)
+		return
+	}
+	if task.Framework == "" || task.Task == "" {
+		answer(w, Reply{400, `Name the task: {"framework_id": "...", "task_id": "..."}.`})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), callWithin)
+	defer cancel()
+	answer(w, m.Console.KillTask(ctx, caller(r), task.Framework, task.Task))
+}
+
+// decodeJSON reads the body of one of our own endpoints, strictly.
+func decodeJSON(r *http.Request, v any) *Reply {
+	if contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); contentType != jsonType {
+		return &Reply{415, "Expecting 'Content-Type' of " + jsonType}
+	}
+	body, refused := readBody(r)
+	if refused != nil {
+		return refused
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); err == io.EOF {
+			return nil
+		}
+		err = errors.New("there is more after it")
+	}
+	return &Reply{400, "The body is not the JSON object that is wanted here: " + err.Error()}
+}

@@ -1,0 +1,319 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Kinds of plugins that the host runs.
+const (
+	Allocator = "allocator"
+	Framework = "framework"
+)
+
+// Bounds of plugins.toml. The parser takes time that grows with the square of nesting.
+const (
+	maxManifestBytes    = 256 << 10
+	maxManifestBrackets = 1000
+	maxLineDots         = 100
+	maxPlugins          = 64
+)
+
+// Manifest is what plugins.toml says.
+type Manifest struct {
+	// Path is the file's, for messages.
+	Path string
+	// Plugins are in the order of the file.
+	Plugins []Entry
+	// Problems are entries that are well-formed but can't run; the cluster does without.
+	Problems []Problem
+}
+
+// Entry is one plugin.
+type Entry struct {
+	// Name is unique: a letter, then letters, digits and dashes, at most 32 in all.
+	Name string
+	// Kind is Allocator or Framework.
+	Kind string
+	// Path of the binary, below the folder of plugins unless absolute; KIND-NAME when
+	// the file says nothing.
+	Path string
+	// Listen is a loopback host:port that the host listens on for the plugin, or empty.
+	Listen string
+	// Config is the plugin's own table as JSON; {} when there is none.
+	Config []byte
+	// MemoryMB bounds the plugin's memory where cgroups can.
+	MemoryMB int64
+	// Line of the entry in the file.
+	Line int
+}
+
+// DefaultMemoryMB is an entry's MemoryMB unless the file says otherwise.
+const DefaultMemoryMB = 1024
+
+// Problem is a plugin that the cluster runs without.
+type Problem struct {
+	// Place is FILE:LINE.
+	Place string
+	// Plugin is the entry's name.
+	Plugin string
+	// Message says what is wrong, and what to do.
+	Message string
+}
+
+func (p Problem) String() string {
+	return fmt.Sprintf("%s: running without %s: %s", p.Place, p.Plugin, p.Message)
+}
+
+// Load reads a plugins.toml. Anything that it does not know is an error, one line that
+// begins with FILE:LINE.
+func Load(path string) (Manifest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read plugins: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
+	if err != nil {
+		return Manifest{}, fmt.Errorf("read plugins: %w", err)
+	}
+	return parse(path, text)
+}
+
+// parse reads the text of the manifest at path.
+func parse(path string, text []byte) (Manifest, error) {
+	m := Manifest{Path: path}
+	d := &decoder{path: path}
+	if err := d.bound(text); err != nil {
+		return m, err
+	}
+	var top map[string]toml.Primitive
+	var err error
+	if d.meta, err = toml.Decode(string(text), &top); err != nil {
+		return m, d.explain(err)
+	}
+	for _, key := range d.below() {
+		if key != "plugin" {
+			return m, d.fail(d.line(top[key]), "unknown key %q; plugins are tables named [plugin.NAME]", key)
+		}
+	}
+	entries, ok := d.table(top["plugin"])
+	if !ok && len(top) > 0 {
+		return m, d.fail(d.line(top["plugin"]), "plugin is not a table; plugins are tables named [plugin.NAME]")
+	}
+	for _, name := range d.below("plugin") {
+		if err := d.add(&m, name, entries[name]); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+type decoder struct {
+	path string
+	meta toml.MetaData
+}
+
+func (d *decoder) place(line int) string { return d.path + ":" + strconv.Itoa(max(line, 1)) }
+
+func (d *decoder) fail(line int, format string, args ...any) error {
+	return fmt.Errorf("%s: %s", d.place(line), fmt.Sprintf(format, args...))
+}
+
+// explain brings a parser's error into our form.
+func (d *decoder) explain(err error) error {
+	if e, ok := errors.AsType[toml.ParseError](err); ok {
+		return d.fail(e.Position.Line, "not TOML: %s", e.Message)
+	}
+	return fmt.Errorf("%s: not TOML: %w", d.path, err)
+}
+
+// bound refuses what would take the parser long.
+func (d *decoder) bound(text []byte) error {
+	if len(text) > maxManifestBytes {
+		return d.fail(1, "the file has more than %d bytes", maxManifestBytes)
+	}
+	if bytes.Count(text, []byte("{"))+bytes.Count(text, []byte("[")) > maxManifestBrackets {
+		return d.fail(1, "the file has more than %d opening brackets", maxManifestBrackets)
+	}
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if bytes.Count(line, []byte(".")) > maxLineDots {
+			return d.fail(number, "the line has more than %d dots", maxLineDots)
+		}
+	}
+	return nil
+}
+
+// below are the keys directly below a table, each once, in the order of the file.
+func (d *decoder) below(table ...string) []string {
+	var names []string
+	for _, key := range d.meta.Keys() {
+		if n := len(table); len(key) > n && slices.Equal(key[:n], table) && !slices.Contains(names, key[n]) {
+			names = append(names, key[n])
+		}
+	}
+	return names
+}
+
+// table decodes one level of a table; false means that p is something else.
+func (d *decoder) table(p toml.Primitive) (map[string]toml.Primitive, bool) {
+	var keys map[string]toml.Primitive
+	err := d.meta.PrimitiveDecode(p, &keys) // which leaves keys nil, and is silent, for an array
+	return keys, err == nil && keys != nil
+}
+
+// probe is decoded into to learn where something stands: the parser tells lines only in
+// errors.
+type probe struct{}
+
+var errProbe = errors.New("probe")
+
+func (probe) UnmarshalTOML(any) error { return errProbe }
+
+func (d *decoder) line(p toml.Primitive) int {
+	e, _ := errors.AsType[toml.ParseError](d.meta.PrimitiveDecode(p, probe{}))
+	return e.Position.Line
+}
+
+var goodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+// add decodes one entry.
+func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
+	line := d.line(table)
+	if !goodName.MatchString(name) {
+		return d.fail(line, "plugin name %q: use a-z, then a-z, 0-9 or -, at most 32 in all", name)
+	}
+	keys, ok := d.table(table)
+	if !ok {
+		return d.fail(line, "plugin.%s is not a table", name)
+	}
+	if line == 0 { // only [plugin.NAME.config] is there
+		for _, p := range keys {
+			line = d.line(p)
+		}
+	}
+	e := Entry{Name: name, Config: []byte("{}"), MemoryMB: DefaultMemoryMB, Line: line}
+	on := "master"
+	for _, key := range d.below("plugin", name) {
+		if err := d.set(&e, &on, key, keys[key]); err != nil {
+			return err
+		}
+	}
+	if e.Kind == "" {
+		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\" or \"framework\"", name)
+	}
+	return d.accept(m, e, on)
+}
+
+// set decodes one key of an entry.
+func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) error {
+	into := map[string]any{
+		"kind": &e.Kind, "path": &e.Path, "on": on, "listen": &e.Listen, "memory_mb": &e.MemoryMB,
+	}[key]
+	if key == "config" {
+		var config map[string]any
+		if d.meta.PrimitiveDecode(value, &config) != nil || config == nil {
+			return d.fail(d.line(value), "config of plugin %s is not a table", e.Name)
+		}
+		var err error
+		if e.Config, err = json.Marshal(config); err != nil {
+			return d.fail(d.line(value), "config of plugin %s: %v", e.Name, err)
+		}
+		return nil
+	}
+	if into == nil {
+		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, memory_mb and the table config", key, e.Name)
+	}
+	if d.meta.PrimitiveDecode(value, into) != nil {
+		want := "text in quotes"
+		if key == "memory_mb" {
+			want = "a whole number"
+		}
+		return d.fail(d.line(value), "%s of plugin %s is not %s", key, e.Name, want)
+	}
+	return nil
+}
+
+// accept checks an entry against itself and the others, and adds it to m.
+func (d *decoder) accept(m *Manifest, e Entry, on string) error {
+	if e.Path == "" {
+		e.Path = e.Kind + "-" + e.Name
+	}
+	if len(m.Plugins)+len(m.Problems) == maxPlugins {
+		return d.fail(e.Line, "there are more than %d plugins", maxPlugins)
+	}
+	if !filepath.IsAbs(e.Path) && !filepath.IsLocal(e.Path) {
+		return d.fail(e.Line, "path %q of plugin %s leaves the folder of plugins; write an absolute path for a binary elsewhere", e.Path, e.Name)
+	}
+	if e.MemoryMB < 16 {
+		return d.fail(e.Line, "memory_mb = %d of plugin %s: a plugin needs at least 16", e.MemoryMB, e.Name)
+	}
+	switch e.Kind {
+	case Allocator, Framework:
+	case "containerizer", "service":
+		m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("plugins of kind %s are not supported yet", e.Kind)})
+		return nil
+	default:
+		return d.fail(e.Line, "unknown kind %q of plugin %s; there are allocator and framework", e.Kind, e.Name)
+	}
+	switch on {
+	case "master":
+	case "agent":
+		return d.fail(e.Line, "plugin %s is to run on agents, but plugins of kind %s run on the master; write on = \"master\"", e.Name, e.Kind)
+	default:
+		return d.fail(e.Line, "on = %q of plugin %s; there are \"master\" and \"agent\"", on, e.Name)
+	}
+	if e.Listen != "" {
+		if err := checkListen(e); err != nil {
+			return d.fail(e.Line, "%v", err)
+		}
+	}
+	for _, other := range m.Plugins {
+		if e.Kind == Allocator && other.Kind == Allocator {
+			return d.fail(e.Line, "plugin %s is a second allocator beside %s (line %d); keep one", e.Name, other.Name, other.Line)
+		}
+		if e.Listen != "" && e.Listen == other.Listen && !ephemeral(e.Listen) {
+			return d.fail(e.Line, "plugin %s listens on %s, as %s does (line %d)", e.Name, e.Listen, other.Name, other.Line)
+		}
+	}
+	m.Plugins = append(m.Plugins, e)
+	return nil
+}
+
+// checkListen refuses addresses that others than this machine could reach: a plugin's
+// listener has no authentication.
+func checkListen(e Entry) error {
+	if e.Kind != Framework {
+		return fmt.Errorf("plugin %s has listen, but plugins of kind %s serve no HTTP", e.Name, e.Kind)
+	}
+	name, port, err := net.SplitHostPort(e.Listen)
+	if err != nil {
+		return fmt.Errorf("listen = %q of plugin %s is not HOST:PORT, as in 127.0.0.1:8080", e.Listen, e.Name)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("listen = %q of plugin %s: the port is a number from 0 to 65535", e.Listen, e.Name)
+	}
+	if ip, err := netip.ParseAddr(name); name != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return fmt.Errorf("listen = %q of plugin %s reaches beyond this machine, and there is no authentication yet; use 127.0.0.1:%s", e.Listen, e.Name, port)
+	}
+	return nil
+}
+
+func ephemeral(listen string) bool {
+	_, port, err := net.SplitHostPort(listen)
+	return err == nil && port == "0"
+}

@@ -1,0 +1,143 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestManifest(t *testing.T) {
+	m, err := parse("plugins.toml", []byte(`# what runs beside the master
+[plugin.zebra]
+kind = "framework"
+listen = "127.0.0.1:8080"
+memory_mb = 64
+config.role = "*"
+[plugin.zebra.config.nested]
+deep = [1, 2.5]
+
+[plugin.drf]
+kind = "allocator"
+path = "sub/drf"
+on = "master"
+
+[plugin.page]
+kind = "service"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{"zebra", Framework, "framework-zebra", "127.0.0.1:8080", []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
+		{"drf", Allocator, "sub/drf", "", []byte("{}"), DefaultMemoryMB, 10},
+	}
+	if len(m.Plugins) != len(want) {
+		t.Fatalf("%+v", m.Plugins)
+	}
+	for i, e := range m.Plugins {
+		w := want[i]
+		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Listen != w.Listen ||
+			string(e.Config) != string(w.Config) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
+			t.Errorf("got  %+v (%s)\nwant %+v (%s)", e, e.Config, w, w.Config)
+		}
+	}
+	if len(m.Problems) != 1 || m.Problems[0].String() != "plugins.toml:15: running without page: plugins of kind service are not supported yet" {
+		t.Errorf("problems: %v", m.Problems)
+	}
+}
+
+func TestManifestErrors(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"no toml", "[plugin.drf]\nkind = \n", "f:2: not TOML: "},
+		{"twice", "[plugin.a]\n[plugin.a]\n", "f:2: not TOML: "},
+		{"top key", "\ncolour = 1\n", `f:2: unknown key "colour"; plugins are tables named [plugin.NAME]`},
+		{"top table", "[plugins.drf]\nkind = \"allocator\"\n", `unknown key "plugins"`},
+		{"no table", "plugin = 1", "f:1: plugin is not a table"},
+		{"plugin is text", "[plugin]\ndrf = \"x\"", "f:2: plugin.drf is not a table"},
+		{"key", "[plugin.drf]\nkind = \"allocator\"\ncolor = 1", `f:3: unknown key "color" of plugin drf; there are kind, `},
+		{"case matters", "[plugin.drf]\nKind = \"allocator\"", `f:2: unknown key "Kind"`},
+		{"kind", "\n\n[plugin.drf]\nkind = \"oracle\"", `f:3: unknown kind "oracle" of plugin drf`},
+		{"no kind", "[plugin.drf]\n", "f:1: plugin drf does not say its kind"},
+		{"only config", "[plugin.drf.config]\na = 1\n", "f:1: plugin drf does not say its kind"},
+		{"name", "[plugin.Drf]\nkind = \"allocator\"", `f:1: plugin name "Drf": use a-z`},
+		{"long name", "[plugin." + strings.Repeat("a", 33) + "]\nkind = \"allocator\"", "f:1: plugin name"},
+		{"type", "[plugin.drf]\nkind = 7", "f:2: kind of plugin drf is not text in quotes"},
+		{"memory", "[plugin.drf]\nkind = \"allocator\"\nmemory_mb = \"1\"", "f:3: memory_mb of plugin drf is not a whole number"},
+		{"little memory", "[plugin.drf]\nkind = \"allocator\"\nmemory_mb = 1", "needs at least 16"},
+		{"config", "[plugin.drf]\nkind = \"allocator\"\nconfig = 1", "f:3: config of plugin drf is not a table"},
+		{"config value", "[plugin.drf]\nkind = \"allocator\"\nconfig = { x = nan }", "f:3: config of plugin drf"},
+		{"two allocators", "[plugin.a]\nkind = \"allocator\"\n[plugin.b]\nkind = \"allocator\"", "f:3: plugin b is a second allocator beside a (line 1)"},
+		{"beyond loopback", "[plugin.m]\nkind = \"framework\"\nlisten = \"0.0.0.0:8080\"", `f:1: listen = "0.0.0.0:8080" of plugin m reaches beyond this machine`},
+		{"no port", "[plugin.m]\nkind = \"framework\"\nlisten = \"127.0.0.1\"", "is not HOST:PORT"},
+		{"bad port", "[plugin.m]\nkind = \"framework\"\nlisten = \"127.0.0.1:http\"", "the port is a number"},
+		{"same port", "[plugin.m]\nkind = \"framework\"\nlisten = \"127.0.0.1:1\"\n[plugin.n]\nkind = \"framework\"\nlisten = \"127.0.0.1:1\"", "f:4: plugin n listens on 127.0.0.1:1, as m does (line 1)"},
+		{"allocator listens", "[plugin.a]\nkind = \"allocator\"\nlisten = \"127.0.0.1:1\"", "serve no HTTP"},
+		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on agents"},
+		{"on", "[plugin.a]\nkind = \"allocator\"\non = \"moon\"", `on = "moon" of plugin a`},
+		{"path", "[plugin.a]\nkind = \"allocator\"\npath = \"../x\"", "leaves the folder of plugins"},
+		{"large", strings.Repeat("#", maxManifestBytes+1), "f:1: the file has more than"},
+		{"deep", "a=" + strings.Repeat("[", 9000), "f:1: the file has more than 1000 opening brackets"},
+		{"dotted", "\n" + strings.Repeat("a.", 9000) + "a=1", "f:2: the line has more than 100 dots"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := parse("f", []byte(test.text))
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("got %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+// The manifest that Gantry comes with.
+func TestOurManifest(t *testing.T) {
+	m, err := Load("../../plugins.toml")
+	if err != nil || len(m.Plugins) == 0 || len(m.Problems) > 0 {
+		t.Fatal(m, err)
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "none")); !os.IsNotExist(unwrapped(err)) {
+		t.Fatal(err)
+	}
+}
+
+func unwrapped(err error) error {
+	for {
+		inner, ok := err.(interface{ Unwrap() error })
+		if !ok || os.IsNotExist(err) {
+			return err
+		}
+		err = inner.Unwrap()
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add("[plugin.a]\nkind = \"allocator\"\n[plugin.a.config]\nx = 1")
+	f.Add("plugin = { a = { kind = \"framework\", listen = \"127.0.0.1:1\" } }")
+	f.Add("[[plugin]]\n[[plugin.a]]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parse("f", []byte(text))
+		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
+			t.Fatalf("an error without a place: %v", err)
+		}
+		for _, e := range m.Plugins {
+			if !goodName.MatchString(e.Name) || len(e.Config) == 0 {
+				t.Fatalf("%+v", e)
+			}
+		}
+	})
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                    "plain",
+		"a\tb\x00\x1b[31mc\x7f":    "a b[31mc",
+		"two\rlines":               "twolines",
+		"\xff\xfe":                 "??",
+		"right \u202eto left":      "right to left",
+		"\u2028 separators\u2029 ": "separators",
+	} {
+		if got := clean([]byte(in)); got != want {
+			t.Errorf("clean(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+// Package keeper is the small process that parents an agent's containers, and the agent's
+// way to talk to it.
+//
+// Only a process's parent can wait for it, and an agent must be free to die and be
+// replaced; so each agent work directory has one keeper, which starts containers, waits
+// for them, writes a record of how each ended, and tells whatever agent is connected.
+// A record stays until the agent has forgotten it, so an end is told at least once.
+//
+// The agent's side:
+//
+//	client, welcome, err := keeper.Dial(ctx, dir)
+//	if errors.Is(err, keeper.ErrNotRunning) {
+//		err = keeper.Launch(ctx, keeper.LaunchConfig{Binary: "bin/gantry-keeper", Dir: dir, Cgroup: parent + "/keeper"})
+//		...                                   // and dial again
+//	}
+//	err = client.Start(ctx, spec)             // accepted or refused
+//	for event := range client.Events() {      // Started, StartFailed, Exited
+//		...
+//	}
+//
+// The keeper's side is Serve over a Runtime; cmd/gantry-keeper is the program.
+//
+// Its directory, mode 0700, holds
+//
+//	keeper.lock          held by the keeper that serves the directory
+//	keeper.sock          where it listens; only root and its own user are let in
+//	keeper.log           its standard output and error
+//	started/ID           the Spec of each container that may be alive
+//	exits/ID             the Exit of each that ended and is not forgotten
+//	containers/          the runtime's own state
+//
+// where a record is the CRC-32C of a protobuf message and the message.
+package keeper
+
+import "errors"
+
+var (
+	// ErrNotRunning says that no keeper serves the directory.
+	ErrNotRunning = errors.New("no keeper is running")
+	// ErrRunning says that a keeper serves the directory already.
+	ErrRunning = errors.New("a keeper is running already")
+	// ErrRefused wraps the keeper's reason for not doing what was asked.
+	ErrRefused = errors.New("refused by the keeper")
+	// ErrClosed says that the connection to the keeper has ended.
+	ErrClosed = errors.New("connection to the keeper closed")
+	// ErrGone is a Runtime's answer to Adopt for a container that does not live.
+	ErrGone = errors.New("container is gone")
+)
+
+// Version is the protocol's, exchanged in Hello and Welcome; both sides need the same.
+const Version = "1"

@@ -1,0 +1,36 @@
+package keeper
+
+import (
+	"context"
+	"syscall"
+
+	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
+)
+
+// Runtime starts containers. Its methods are called by several goroutines at once, but
+// for different containers.
+type Runtime interface {
+	// Start returns when the container's program runs. The error is a sentence for
+	// the framework's user; after it nothing of the container is left.
+	Start(ctx context.Context, spec *containerpb.Spec) (Container, error)
+	// Adopt finds a container that another keeper started, or was starting, when it
+	// died. If it does not live, Adopt removes what is left of it and returns ErrGone.
+	Adopt(ctx context.Context, spec *containerpb.Spec) (Container, error)
+}
+
+// Container is one that was started or adopted.
+type Container interface {
+	// Pid and StartTicks name its first process, as in keeperpb.Started.
+	Pid() int
+	StartTicks() uint64
+	// Wait blocks until the first process has ended and returns how: Status, Signal,
+	// OomKilled, MemoryBytes and Unknown; the other fields are the caller's. It is
+	// called once. Signal with SIGKILL makes it return.
+	Wait() *containerpb.Exit
+	// Signal sends sig to all its processes, as keeperpb.Signal says.
+	Signal(sig syscall.Signal) error
+	// Destroy kills what the first process left behind and removes everything that
+	// the container had on the host but its root filesystem. It is called after
+	// Wait, and may be called again after an error.
+	Destroy(ctx context.Context) error
+}

@@ -1,0 +1,163 @@
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+)
+
+// AddressPath is where a master says, over HTTP, where its link is: an Address in JSON.
+const AddressPath = "/gantry/v1/link"
+
+const (
+	resolveWithin = 5 * time.Second
+	maxAddress    = 64 << 10 // bytes of an answer
+)
+
+// ErrDenied says that the master does not accept the agent's token.
+var ErrDenied = errors.New("the master denied the agent's token")
+
+// Address is what a master answers at AddressPath.
+type Address struct {
+	// Address is HOST:PORT of the link.
+	Address string `json:"address"`
+	// Epoch is the master's.
+	Epoch uint64 `json:"epoch"`
+}
+
+// DialConfig says whom to dial.
+type DialConfig struct {
+	// Masters are HTTP addresses, HOST:PORT or http://HOST:PORT, tried in order.
+	Masters []string
+	Token   string
+}
+
+// Dial asks the masters, one after the other, where the leading one's link is, and
+// attaches to the first that answers. Ctx bounds the dialling, not the connection.
+func Dial(ctx context.Context, cfg DialConfig) (*Conn, error) {
+	if len(cfg.Masters) == 0 {
+		return nil, errors.New("dial a master: none is known")
+	}
+	var failed error
+	for _, master := range cfg.Masters {
+		address, err := resolve(ctx, master)
+		if err == nil {
+			var conn *Conn
+			if conn, err = attach(ctx, address.Address, cfg.Token); err == nil {
+				return conn, nil
+			}
+		}
+		failed = errors.Join(failed, fmt.Errorf("dial master %s: %w", master, err))
+	}
+	return nil, failed
+}
+
+// resolve follows redirects: a standby points to the leader.
+func resolve(ctx context.Context, master string) (Address, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
+	if !strings.Contains(master, "://") {
+		master = "http://" + master
+	}
+	where, err := url.JoinPath(master, AddressPath)
+	if err != nil {
+		return Address{}, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return Address{}, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return Address{}, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return Address{}, fmt.Errorf("it answered %s to GET %s", response.Status, AddressPath)
+	}
+	var a Address
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAddress)).Decode(&a); err != nil {
+		return Address{}, fmt.Errorf("its answer to GET %s is no address: %w", AddressPath, err)
+	}
+	if _, _, err := net.SplitHostPort(a.Address); err != nil {
+		return Address{}, fmt.Errorf("its answer to GET %s is no address: %w", AddressPath, err)
+	}
+	return a, nil
+}
+
+func attach(ctx context.Context, address, token string) (*Conn, error) {
+	client, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: probeAfter, Timeout: probeWithin}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	life, cancel := context.WithCancel(context.Background())
+	hangUp := func() {
+		cancel()
+		client.Close() // fails only where it was closed before
+	}
+	// The stream lives longer than the dialling, but not if that is given up.
+	giveUp := context.AfterFunc(ctx, cancel)
+	stream, err := open(metadata.AppendToOutgoingContext(life, "authorization", "Bearer "+token), client)
+	if !giveUp() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		hangUp()
+		return nil, err
+	}
+	conn, read, written := pump(stream)
+	go func() {
+		defer hangUp()
+		<-conn.end.done
+		late := time.After(flushWithin)
+		select {
+		case <-written:
+		case <-late:
+			return
+		}
+		if stream.CloseSend() != nil {
+			return
+		}
+		select {
+		case <-read: // The master has seen the end, and so all that came before.
+		case <-late:
+		}
+	}()
+	return conn, nil
+}
+
+// open returns when the master has let the agent in.
+func open(ctx context.Context, client *grpc.ClientConn) (linkpb.Link_AttachClient, error) {
+	stream, err := linkpb.NewLinkClient(client).Attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	header, err := stream.Header()
+	if err == nil && header == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) == codes.Unauthenticated {
+		return nil, fmt.Errorf("%w: %s", ErrDenied, status.Convert(err).Message())
+	}
+	return stream, err
+}

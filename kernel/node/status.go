@@ -1,0 +1,104 @@
+package node
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
+	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+)
+
+// exitStatusLabel is the label of a status that holds the command's exit status.
+const exitStatusLabel = "exit_status"
+
+// status is a new one of a task, as its executor would send it.
+func (m *Machine) status(t *task, state mesos.TaskState) *mesos.TaskStatus {
+	s := &mesos.TaskStatus{
+		TaskId:     t.info.TaskId,
+		State:      state.Enum(),
+		Source:     mesos.TaskStatus_SOURCE_EXECUTOR.Enum(),
+		AgentId:    &mesos.AgentID{Value: proto.String(m.agentID)},
+		ExecutorId: &mesos.ExecutorID{Value: proto.String(string(t.key.Task))},
+		Timestamp:  proto.Float64(m.now.Seconds()),
+		Uuid:       m.uuid(),
+		ContainerStatus: &mesos.ContainerStatus{
+			ContainerId: &mesos.ContainerID{Value: proto.String(t.container)},
+		},
+	}
+	if t.started {
+		s.ContainerStatus.ExecutorPid = proto.Uint32(uint32(t.pid))
+	}
+	return s
+}
+
+// uuid names a status: the incarnation and a counter in the form of RFC 9562's version 8,
+// which leaves the bits to the maker. It's unique on this agent, which is enough: a uuid
+// is only ever compared with those of the same task.
+func (m *Machine) uuid() []byte {
+	m.uuids++
+	var high, low [8]byte
+	binary.BigEndian.PutUint64(high[:], m.incarnation<<16|0x8000)
+	binary.BigEndian.PutUint64(low[:], m.uuids|1<<63)
+	return append(high[:], low[:]...)
+}
+
+func explain(s *mesos.TaskStatus, reason mesos.TaskStatus_Reason, message string) {
+	s.Reason, s.Message = reason.Enum(), &message
+}
+
+// exitStatus says how a task's command ended.
+func (m *Machine) exitStatus(t *task, exit *containerpb.Exit) *mesos.TaskStatus {
+	s := m.status(t, mesos.TaskState_TASK_FAILED)
+	switch {
+	case exit.GetUnknown():
+		explain(s, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "The container ended after its keeper had died; how the command ended is not known")
+	case exit.GetOomKilled():
+		m.explainMemory(t, exit, s)
+	case exit.GetSignal() != 0:
+		s.Message = proto.String("Command terminated with signal " + signalName(exit.Signal))
+	default:
+		s.Message = proto.String(fmt.Sprintf("Command exited with status %d", exit.GetStatus()))
+		s.Labels = &mesos.Labels{Labels: []*mesos.Label{{
+			Key: proto.String(exitStatusLabel), Value: proto.String(strconv.Itoa(int(exit.GetStatus()))),
+		}}}
+		if exit.GetStatus() == 0 {
+			s.State = mesos.TaskState_TASK_FINISHED.Enum()
+		}
+	}
+	return s
+}
+
+func (m *Machine) explainMemory(t *task, exit *containerpb.Exit, s *mesos.TaskStatus) {
+	var limit float64
+	limitation := &mesos.TaskResourceLimitation{}
+	for _, r := range t.info.GetResources() {
+		if r.GetName() == "mem" {
+			limit += r.GetScalar().GetValue()
+			limitation.Resources = append(limitation.Resources, r)
+		}
+	}
+	message := fmt.Sprintf("Memory limit exceeded: the command needed more than its %s MB", strconv.FormatFloat(limit, 'f', -1, 64))
+	if used := exit.GetMemoryBytes(); used > 0 {
+		message += fmt.Sprintf("; its peak was %d bytes", used)
+	}
+	explain(s, mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY, message)
+	s.Limitation = limitation
+}
+
+// signalName is the name that strsignal(3) gives to a signal of Linux.
+func signalName(number int32) string {
+	if number > 0 && int(number) < len(signalNames) && signalNames[number] != "" {
+		return signalNames[number]
+	}
+	return strconv.Itoa(int(number))
+}
+
+var signalNames = [...]string{
+	1: "Hangup", 2: "Interrupt", 3: "Quit", 4: "Illegal instruction", 5: "Trace/breakpoint trap", 6: "Aborted",
+	7: "Bus error", 8: "Floating point exception", 9: "Killed", 10: "User defined signal 1", 11: "Segmentation fault",
+	12: "User defined signal 2", 13: "Broken pipe", 14: "Alarm clock", 15: "Terminated", 16: "Stack fault",
+	24: "CPU time limit exceeded", 25: "File size limit exceeded", 31: "Bad system call",
+}

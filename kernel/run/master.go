@@ -1,0 +1,363 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/step"
+	"github.com/gantry-project/gantry/kernel/store"
+	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+const (
+	masterEvents  = 4096 // waiting for the owner; beyond it senders wait
+	masterBatch   = 512  // events stepped before their effects go on
+	masterCommits = 64   // batches waiting for the disk; beyond it the owner waits
+	streamEvents  = 4096 // waiting for one subscriber; beyond it the subscriber is dropped
+	epochKey      = "master/epoch"
+)
+
+// ErrStopped is the answer to who asks a master that has ended.
+var ErrStopped = errors.New("the master is stopping")
+
+// MasterConfig is what a master needs of the world.
+type MasterConfig struct {
+	// Core is completed by NewMaster: its ID and Epoch come from here.
+	Core core.Config
+	// Store has the registry and the plugins' state; the caller closes it after Run.
+	Store store.Store
+	// Now is the clock; nil means the machine's.
+	Now func() time.Time
+	Log *slog.Logger
+	// Check verifies the core's invariants after every batch, and stops the master when
+	// one is broken.
+	Check bool
+}
+
+// Master runs a core.Machine: one goroutine owns it, one makes its writes durable and
+// delivers its effects, and everything else sends events. It is what the HTTP API, the
+// link and the plugin host talk to.
+type Master struct {
+	cfg     MasterConfig
+	core    *core.Machine
+	events  chan masterEvent
+	commits chan *core.Effects
+	spare   chan *core.Effects
+	out     *outlets
+	done    chan struct{} // closed when Run returns
+	ready   chan struct{} // closed when the registry has been recovered
+}
+
+// masterEvent is an event for the machine, or a look at it.
+type masterEvent struct {
+	event core.Event
+	view  func(*core.Machine)
+}
+
+// NewMaster recovers the registry and begins a new epoch. Run must follow.
+func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	entries, err := loadAll(ctx, cfg.Store, "agent/", "framework/")
+	if err != nil {
+		return nil, fmt.Errorf("read the registry: %w", err)
+	}
+	if err := core.CheckRegistry(entries); err != nil {
+		return nil, err
+	}
+	if cfg.Core.Epoch, err = nextEpoch(ctx, cfg.Store); err != nil {
+		return nil, fmt.Errorf("begin a new epoch: %w", err)
+	}
+	if cfg.Core.ID == "" {
+		cfg.Core.ID = uuid.NewString()
+	}
+	m := &Master{
+		cfg:     cfg,
+		core:    core.New(cfg.Core),
+		events:  make(chan masterEvent, masterEvents),
+		commits: make(chan *core.Effects, masterCommits),
+		spare:   make(chan *core.Effects, masterCommits),
+		out:     newOutlets(),
+		done:    make(chan struct{}),
+		ready:   make(chan struct{}),
+	}
+	m.core.Step(step.At(cfg.Now()), core.Recovered{Entries: entries}, &core.Effects{})
+	close(m.ready)
+	return m, nil
+}
+
+// nextEpoch counts the masters that have run on this store.
+func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
+	entries, _, err := s.List(ctx, epochKey, "", 1)
+	if err != nil {
+		return 0, err
+	}
+	var epoch, revision uint64
+	if len(entries) > 0 && entries[0].Key == epochKey {
+		revision = entries[0].Revision
+		if _, err := fmt.Sscanf(string(entries[0].Value), "%d", &epoch); err != nil {
+			return 0, fmt.Errorf("%s is %q, not a number", epochKey, entries[0].Value)
+		}
+	}
+	epoch++
+	result, err := s.Apply(ctx, store.Txn{
+		Conditions: []store.Condition{{Key: epochKey, Revision: revision}},
+		Puts:       []store.Entry{{Key: epochKey, Value: fmt.Append(nil, epoch)}},
+	})
+	if err == nil && !result.Applied {
+		err = errors.New("another master has begun one at the same time")
+	}
+	return epoch, err
+}
+
+// Epoch is this master's time in office.
+func (m *Master) Epoch() uint64 { return m.cfg.Core.Epoch }
+
+// Run owns the machine until ctx ends or a write fails; then nothing more is delivered.
+func (m *Master) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { failed <- m.commit(ctx) }()
+	err := m.own(ctx)
+	cancel()
+	err = errors.Join(err, <-failed)
+	close(m.done)
+	m.out.closeAll()
+	return err
+}
+
+// own steps the machine: events in batches, ticks when the machine wants one.
+func (m *Master) own(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if at, ok := m.core.NextDeadline(); ok {
+			timer.Reset(max(0, at.Time().Sub(m.cfg.Now())))
+		} else {
+			timer.Reset(time.Hour)
+		}
+		out := m.effects()
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-m.events:
+			m.batch(ev, out)
+		case <-timer.C:
+			m.core.Step(step.At(m.cfg.Now()), core.Tick{}, out)
+		case <-tick.C:
+			m.out.allocator.tick()
+		}
+		if m.cfg.Check {
+			if err := m.core.Check(); err != nil {
+				return fmt.Errorf("the master's accounts are broken: %w", err)
+			}
+		}
+		select {
+		case m.commits <- out:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// batch steps one event and those that wait behind it.
+func (m *Master) batch(ev masterEvent, out *core.Effects) {
+	now := step.At(m.cfg.Now())
+	for i := 1; ; i++ {
+		if ev.view != nil {
+			ev.view(m.core)
+		} else {
+			m.core.Step(now, ev.event, out)
+		}
+		if i == masterBatch {
+			return
+		}
+		select {
+		case ev = <-m.events:
+		default:
+			return
+		}
+	}
+}
+
+// effects finds empty effects, used before if possible.
+func (m *Master) effects() *core.Effects {
+	select {
+	case out := <-m.spare:
+		out.Reset()
+		return out
+	default:
+		return &core.Effects{}
+	}
+}
+
+// commit makes writes durable, as many batches at once as wait, and delivers the effects
+// behind them in order.
+func (m *Master) commit(ctx context.Context) error {
+	var waiting []*core.Effects
+	for {
+		waiting = waiting[:0]
+		select {
+		case out := <-m.commits:
+			waiting = append(waiting, out)
+		case <-ctx.Done():
+			return nil
+		}
+		for len(waiting) < masterCommits && len(m.commits) > 0 {
+			waiting = append(waiting, <-m.commits)
+		}
+		var writes []step.Write
+		for _, out := range waiting {
+			writes = append(writes, out.Persist...)
+		}
+		if err := applyWrites(ctx, m.cfg.Store, writes); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			// Nothing that depends on the write has left, and nothing more may.
+			m.cfg.Log.Error("the registry can't be written; stopping", "error", err)
+			return fmt.Errorf("write the registry: %w", err)
+		}
+		for _, out := range waiting {
+			m.out.deliver(out, m.post)
+			select {
+			case m.spare <- out:
+			default:
+			}
+		}
+	}
+}
+
+// post hands an event to the owner; it waits while the queue is full.
+func (m *Master) post(ctx context.Context, ev core.Event) error {
+	return m.enqueue(ctx, masterEvent{event: ev})
+}
+
+func (m *Master) enqueue(ctx context.Context, ev masterEvent) error {
+	select {
+	case m.events <- ev:
+		return nil
+	case <-m.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// look runs f on the machine in its owner's goroutine.
+func (m *Master) look(ctx context.Context, f func(*core.Machine)) error {
+	seen := make(chan struct{})
+	if err := m.enqueue(ctx, masterEvent{view: func(c *core.Machine) { f(c); close(seen) }}); err != nil {
+		return err
+	}
+	select {
+	case <-seen:
+		return nil
+	case <-m.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// request posts an event that is answered by a Reply.
+func (m *Master) request(ctx context.Context, event func(request uint64) core.Event) api.Reply {
+	request, answer := m.out.expect()
+	defer m.out.unexpect(request)
+	if err := m.post(ctx, event(request)); err != nil {
+		return stopped(err)
+	}
+	select {
+	case r := <-answer:
+		return api.Reply{Status: r.Status, Message: r.Message}
+	case <-m.done:
+		return stopped(ErrStopped)
+	case <-ctx.Done():
+		return stopped(ctx.Err())
+	}
+}
+
+func stopped(err error) api.Reply { return api.Reply{Status: 503, Message: err.Error()} }
+
+// Call carries out a scheduler call other than SUBSCRIBE.
+func (m *Master) Call(ctx context.Context, from api.Caller, c *schedulerpb.Call) api.Reply {
+	return m.request(ctx, func(request uint64) core.Event {
+		return core.Call{Request: request, Principal: from.Principal, Stream: id.Stream(from.Stream), Call: c}
+	})
+}
+
+// Subscribe opens a subscription of an HTTP scheduler.
+func (m *Master) Subscribe(ctx context.Context, from api.Caller, c *schedulerpb.Call) (api.Stream, api.Reply) {
+	s, r := m.subscribe(ctx, from.Principal, "", c)
+	if s == nil {
+		return nil, r
+	}
+	return s, r
+}
+
+func (m *Master) subscribe(ctx context.Context, principal, plugin string, c *schedulerpb.Call) (*subscription, api.Reply) {
+	s := m.out.subscribe(id.Stream(uuid.NewString()), func(ctx context.Context, stream id.Stream) {
+		_ = m.post(ctx, core.StreamGone{Stream: stream}) // fails only when the master has ended
+	})
+	r := m.request(ctx, func(request uint64) core.Event {
+		return core.Call{Request: request, Principal: principal, Stream: s.id, Plugin: plugin, Call: c}
+	})
+	if r.Status != 200 {
+		s.Close()
+		return nil, r
+	}
+	return s, r
+}
+
+// Query answers the operator calls that look at the cluster.
+func (m *Master) Query(ctx context.Context, _ api.Caller, c *masterpb.Call) (*masterpb.Response, api.Reply) {
+	r := &masterpb.Response{}
+	views := map[masterpb.Call_Type]func(*core.Machine){
+		masterpb.Call_GET_STATE: func(c *core.Machine) {
+			r.Type, r.GetState = masterpb.Response_GET_STATE.Enum(), c.State()
+		},
+		masterpb.Call_GET_AGENTS: func(c *core.Machine) {
+			r.Type, r.GetAgents = masterpb.Response_GET_AGENTS.Enum(), c.Agents()
+		},
+		masterpb.Call_GET_FRAMEWORKS: func(c *core.Machine) {
+			r.Type, r.GetFrameworks = masterpb.Response_GET_FRAMEWORKS.Enum(), c.Frameworks()
+		},
+		masterpb.Call_GET_TASKS: func(c *core.Machine) {
+			r.Type, r.GetTasks = masterpb.Response_GET_TASKS.Enum(), c.Tasks()
+		},
+		masterpb.Call_GET_MASTER: func(*core.Machine) {
+			r.Type = masterpb.Response_GET_MASTER.Enum()
+			r.GetMaster = &masterpb.Response_GetMaster{MasterInfo: m.cfg.Core.Info}
+		},
+	}
+	view, ok := views[c.GetType()]
+	if !ok {
+		return nil, api.Reply{Status: 501, Message: c.GetType().String() + " is not supported yet"}
+	}
+	if err := m.look(ctx, view); err != nil {
+		return nil, stopped(err)
+	}
+	return r, api.Reply{Status: 200}
+}
+
+// KillTask ends a task for an operator.
+func (m *Master) KillTask(ctx context.Context, from api.Caller, framework, task string) api.Reply {
+	return m.request(ctx, func(request uint64) core.Event {
+		return core.KillTask{Request: request, Principal: from.Principal, Task: id.TaskKey{
+			Framework: id.Framework(framework), Task: id.Task(task),
+		}}
+	})
+}

@@ -1,0 +1,366 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/host"
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/store"
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+const (
+	maxDeltas     = 1 << 17 // waiting for the allocator; beyond it it gets a snapshot instead
+	maxStateCalls = 16      // of one plugin at the store at once
+)
+
+// ServeAllocator puts an allocator into office until its stream or ctx ends.
+func (m *Master) ServeAllocator(ctx context.Context, name string, config []byte, s host.AllocatorStream) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !m.out.allocator.open(config) {
+		return fmt.Errorf("allocator %s: another one is in office", name)
+	}
+	defer func() {
+		m.out.allocator.close()
+		_ = m.post(context.WithoutCancel(ctx), core.AllocatorDown{}) // fails only when the master has ended
+	}()
+	if err := m.post(ctx, core.AllocatorUp{Config: config}); err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- m.out.allocator.pump(ctx, s, m.cfg.Now) }()
+	go func() {
+		for {
+			p, err := s.Recv()
+			if err == nil {
+				err = m.post(ctx, core.Proposal{Proposal: p})
+			}
+			if err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.done:
+		return ErrStopped
+	}
+}
+
+// allocatorOutlet collects what the allocator in office is to be told; each message to it
+// carries all that has come together since the one before.
+type allocatorOutlet struct {
+	mu       sync.Mutex
+	opened   bool
+	conf     []byte
+	epoch    uint64
+	snapshot *allocatorpb.Snapshot
+	deltas   []*allocatorpb.Delta
+	revision uint64
+	more     chan struct{} // holds one token while there is something to send
+}
+
+func newAllocatorOutlet() *allocatorOutlet {
+	return &allocatorOutlet{more: make(chan struct{}, 1)}
+}
+
+func (o *allocatorOutlet) open(config []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.opened {
+		return false
+	}
+	o.opened, o.conf, o.epoch = true, config, 0
+	return true
+}
+
+func (o *allocatorOutlet) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opened, o.snapshot, o.deltas = false, nil, nil
+}
+
+func (o *allocatorOutlet) config() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.conf
+}
+
+// deliver queues asks; false says that the queue ran full and was dropped, so that a
+// snapshot must follow.
+func (o *allocatorOutlet) deliver(asks []core.AllocatorAsk) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.opened {
+		return true
+	}
+	for _, a := range asks {
+		switch {
+		case a.Snapshot != nil:
+			o.epoch, o.snapshot, o.deltas = a.Epoch, a.Snapshot, nil
+		case a.Epoch == o.epoch:
+			o.deltas = append(o.deltas, a.Delta)
+		}
+	}
+	full := len(o.deltas) > maxDeltas
+	if full {
+		o.deltas, o.epoch = nil, 0
+	}
+	o.wake()
+	return !full
+}
+
+// tick tells the allocator that time goes by.
+func (o *allocatorOutlet) tick() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.opened && o.epoch != 0 {
+		o.deltas = append(o.deltas, &allocatorpb.Delta{Body: &allocatorpb.Delta_Tick{Tick: &allocatorpb.Tick{}}})
+		o.wake()
+	}
+}
+
+func (o *allocatorOutlet) wake() {
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the next message: the snapshot first, then the deltas behind it.
+func (o *allocatorOutlet) take() *allocatorpb.ToAllocator {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	msg := &allocatorpb.ToAllocator{Epoch: o.epoch}
+	switch {
+	case o.snapshot != nil:
+		msg.Body = &allocatorpb.ToAllocator_Snapshot{Snapshot: o.snapshot}
+		o.snapshot = nil
+	case len(o.deltas) > 0:
+		msg.Body = &allocatorpb.ToAllocator_Deltas{Deltas: &allocatorpb.Deltas{Deltas: o.deltas}}
+		o.deltas = nil
+	default:
+		return nil
+	}
+	o.revision++
+	msg.Revision = o.revision
+	return msg
+}
+
+func (o *allocatorOutlet) pump(ctx context.Context, s host.AllocatorStream, now func() time.Time) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-o.more:
+		}
+		for msg := o.take(); msg != nil; msg = o.take() {
+			msg.NowUnixNanos = now().UnixNano()
+			if err := s.Send(msg); err != nil {
+				return fmt.Errorf("tell the allocator: %w", err)
+			}
+		}
+	}
+}
+
+// ServeFramework speaks with a framework plugin until its stream or ctx ends.
+func (m *Master) ServeFramework(ctx context.Context, start *frameworkpb.Start, s host.FrameworkStream) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := m.look(ctx, func(c *core.Machine) { start.FrameworkId = string(c.PluginFramework(start.Name)) }); err != nil {
+		return err
+	}
+	p := &frameworkSession{master: m, name: start.Name, stream: s, states: make(chan struct{}, maxStateCalls)}
+	defer p.close()
+	if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Start{Start: start}}); err != nil {
+		return err
+	}
+	for {
+		msg, err := s.Recv()
+		if err != nil {
+			return fmt.Errorf("hear the framework %s: %w", start.Name, err)
+		}
+		switch body := msg.GetBody().(type) {
+		case *frameworkpb.FromFramework_Call:
+			err = p.call(ctx, body.Call)
+		case *frameworkpb.FromFramework_State:
+			err = p.state(ctx, body.State)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// frameworkSession is one framework plugin's conversation.
+type frameworkSession struct {
+	master *Master
+	name   string
+	states chan struct{} // one token a state request at work
+
+	mu           sync.Mutex // orders sends, and guards subscription
+	stream       host.FrameworkStream
+	subscription *subscription
+}
+
+func (p *frameworkSession) send(msg *frameworkpb.ToFramework) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stream.Send(msg)
+}
+
+func (p *frameworkSession) current() *subscription {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.subscription
+}
+
+func (p *frameworkSession) close() {
+	if s := p.current(); s != nil {
+		s.Close()
+	}
+}
+
+// call carries out one scheduler call and answers it.
+func (p *frameworkSession) call(ctx context.Context, c *frameworkpb.Call) error {
+	reply := p.carryOut(ctx, c.GetCall())
+	return p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_CallReply{CallReply: &frameworkpb.CallReply{
+		Seq: c.GetSeq(), Status: int32(reply.Status), Message: reply.Message,
+	}}})
+}
+
+func (p *frameworkSession) carryOut(ctx context.Context, c *schedulerpb.Call) api.Reply {
+	if c == nil {
+		return api.Reply{Status: 400, Message: "the call is missing"}
+	}
+	if err := rules.Call(c); err != nil {
+		return api.Reply{Status: 400, Message: "Failed to validate scheduler::Call: " + err.Error()}
+	}
+	if c.GetType() == schedulerpb.Call_SUBSCRIBE {
+		return p.subscribe(ctx, c)
+	}
+	var stream id.Stream
+	if s := p.current(); s != nil {
+		stream = s.id
+	}
+	return p.master.request(ctx, func(request uint64) core.Event {
+		return core.Call{Request: request, Stream: stream, Plugin: p.name, Call: c}
+	})
+}
+
+func (p *frameworkSession) subscribe(ctx context.Context, c *schedulerpb.Call) api.Reply {
+	s, reply := p.master.subscribe(ctx, "", p.name, c)
+	if s == nil {
+		return reply
+	}
+	p.mu.Lock()
+	p.subscription = s
+	p.mu.Unlock()
+	go func() {
+		for ev := range s.events {
+			if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Event{Event: ev}}); err != nil {
+				s.Close()
+				return
+			}
+		}
+	}()
+	return reply
+}
+
+// state answers a state request, a few at a time beside the calls.
+func (p *frameworkSession) state(ctx context.Context, req *frameworkpb.StateRequest) error {
+	select {
+	case p.states <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	go func() {
+		defer func() { <-p.states }()
+		reply, err := p.access(ctx, req)
+		if err != nil {
+			reply = &frameworkpb.StateReply{Error: err.Error()}
+		}
+		reply.Seq = req.GetSeq()
+		_ = p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_StateReply{StateReply: reply}}) // a broken stream ends the session in Recv
+	}()
+	return nil
+}
+
+// access reads or writes the plugin's own keys, which all lie below its prefix.
+func (p *frameworkSession) access(ctx context.Context, req *frameworkpb.StateRequest) (*frameworkpb.StateReply, error) {
+	prefix := "plugin/" + p.name + "/"
+	if l := req.GetList(); l != nil {
+		after := ""
+		if l.GetAfter() != "" {
+			after = prefix + l.GetAfter()
+		}
+		entries, more, err := p.master.cfg.Store.List(ctx, prefix+l.GetPrefix(), after, int(l.GetLimit()))
+		if err != nil {
+			return nil, err
+		}
+		reply := &frameworkpb.StateReply{More: more}
+		for _, e := range entries {
+			reply.Entries = append(reply.Entries, &frameworkpb.Entry{
+				Key: strings.TrimPrefix(e.Key, prefix), Value: e.Value, Revision: e.Revision,
+			})
+		}
+		return reply, nil
+	}
+	if req.GetTxn() == nil {
+		return nil, errors.New("a state request is a list or a transaction")
+	}
+	txn, err := stateTxn(prefix, req.GetTxn())
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.master.cfg.Store.Apply(ctx, txn)
+	return &frameworkpb.StateReply{Applied: result.Applied, Revision: result.Revision}, err
+}
+
+const (
+	maxStateKey   = 400     // with room for the prefix below the store's own bound
+	maxStateValue = 1 << 20 // as the contract says
+)
+
+func stateTxn(prefix string, t *frameworkpb.Txn) (store.Txn, error) {
+	var txn store.Txn
+	for _, c := range t.GetConditions() {
+		txn.Conditions = append(txn.Conditions, store.Condition{Key: prefix + c.GetKey(), Revision: c.GetRevision()})
+	}
+	for _, put := range t.GetPuts() {
+		if err := checkStateKey(put.GetKey()); err != nil {
+			return txn, err
+		}
+		if len(put.GetValue()) > maxStateValue {
+			return txn, fmt.Errorf("the value of %q has %d bytes; at most %d fit", put.GetKey(), len(put.GetValue()), maxStateValue)
+		}
+		txn.Puts = append(txn.Puts, store.Entry{Key: prefix + put.GetKey(), Value: put.GetValue()})
+	}
+	for _, key := range t.GetDeletes() {
+		txn.Deletes = append(txn.Deletes, prefix+key)
+	}
+	return txn, nil
+}
+
+func checkStateKey(key string) error {
+	bad := func(r rune) bool { return r <= ' ' || r > '~' }
+	if key == "" || len(key) > maxStateKey || strings.ContainsFunc(key, bad) {
+		return fmt.Errorf("state key %.40q: keys are 1 to %d printable ASCII characters", key, maxStateKey)
+	}
+	return nil
+}
