@@ -279,7 +279,7 @@ func TestAgentCalls(t *testing.T) {
 		down    bool
 		ask     ask
 		status  int
-		message string // as in TestOrderOfChecks
+		message string // as in check
 	}{
 		{"not recovered", true, ask{"GET", "/api/v1", nil, ""}, 503, "=Agent has not finished recovery"},
 		{"method", false, ask{"GET", "/api/v1", nil, ""}, 405, "=405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'."},

@@ -14,25 +14,46 @@ const (
 	onStream   = "Mesos-Stream-Id: stream-1"
 )
 
+// check is one request to a master and its answer.
+type check struct {
+	name     string
+	standing *Standing // nil: leading and recovered
+	ask      ask
+	status   int
+	message  string // its beginning; "=" before it: all of it
+}
+
+var (
+	notLeading = Standing{Leader: "10.1.2.3:5050"}
+	noLeader   = Standing{}
+	recovering = Standing{Leading: true, Leader: "10.1.2.3:5050"}
+)
+
+func (c check) run(t *testing.T) {
+	cluster := newCluster()
+	if c.standing != nil {
+		cluster.standing = *c.standing
+	}
+	r := c.ask.to(t, cluster.handler())
+	body := bodyOf(t, r)
+	whole, exact := strings.CutPrefix(c.message, "=")
+	if r.StatusCode != c.status || exact && body != whole || !strings.HasPrefix(body, whole) {
+		t.Errorf("got %d %.300q, want %d %q", r.StatusCode, body, c.status, c.message)
+	}
+	if kind := r.Header.Get("Content-Type"); body != "" && r.StatusCode >= 400 && kind != "text/plain; charset=utf-8" {
+		t.Errorf("a sentence of type %q", kind)
+	}
+}
+
 // The checks in their order: each request passes all that stand before its own, and would
 // fail several that stand behind.
-func TestOrderOfChecks(t *testing.T) {
+func TestSchedulerChecks(t *testing.T) {
 	const scheduler = "/api/v1/scheduler"
 	revive := `{"type":"REVIVE","framework_id":{"value":"F"}}`
 	revivePb := wire(t, &schedulerpb.Call{Type: schedulerpb.Call_REVIVE.Enum(), FrameworkId: frameworkID("F")})
 	reconcileOps := `{"type":"RECONCILE_OPERATIONS","framework_id":{"value":"F"},"reconcile_operations":{}}`
 	subscribe := `{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"x"}}}`
-	notLeading := Standing{Leader: "10.1.2.3:5050"}
-	noLeader := Standing{}
-	recovering := Standing{Leading: true, Leader: "10.1.2.3:5050"}
-
-	for _, c := range []struct {
-		name     string
-		standing *Standing
-		ask      ask
-		status   int
-		message  string // its beginning; "=" before it: all of it
-	}{
+	for _, c := range []check{
 		{"not leading", &notLeading, ask{"GET", scheduler + "?a=b", nil, ""}, 307, "="},
 		{"no leader", &noLeader, ask{"GET", scheduler, nil, ""}, 503, "=No leader elected"},
 		{"not recovered", &recovering, ask{"GET", scheduler, nil, ""}, 503, "=Master has not finished recovery"},
@@ -65,23 +86,35 @@ func TestOrderOfChecks(t *testing.T) {
 		{"accepted, JSON", nil, ask{"POST", scheduler, []string{asJSON, onStream}, revive}, 202, "="},
 		{"accepted, protobuf", nil, ask{"POST", scheduler, []string{asProtobuf, onStream}, revivePb}, 202, "="},
 		{"accepted, whatever Accept says", nil, ask{"POST", "/master" + scheduler, []string{asJSON, onStream, "Accept: text/html"}, revive}, 202, "="},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
 
-		{"operator: not leading", &notLeading, ask{"GET", "/api/v1", nil, ""}, 307, "="},
-		{"operator: not recovered", &recovering, ask{"GET", "/api/v1", nil, ""}, 503, "=Master has not finished recovery"},
-		{"operator: method", nil, ask{"PUT", "/api/v1", nil, ""}, 405, "=405 Method Not Allowed. Expecting one of { 'POST' }, but received 'PUT'."},
-		{"operator: no content type", nil, ask{"POST", "/api/v1", nil, ""}, 400, "=Expecting 'Content-Type' to be present"},
-		{"operator: not JSON", nil, ask{"POST", "/api/v1", []string{asJSON}, "nope"}, 400, "Failed to parse body into JSON: "},
-		{"operator: no type", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, "{}"}, 400, "=Failed to validate master::Call: Expecting 'type' to be present"},
-		{"operator: unknown type", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"NOSUCH"}`}, 400, "=Failed to validate master::Call: Expecting 'type' to be present"},
-		{"operator: unacceptable", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, `{"type":"UNKNOWN"}`}, 406, "=Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"},
-		{"operator: UNKNOWN", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"UNKNOWN"}`}, 501, "=501 Not Implemented."},
-		{"operator: not yet", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_ROLES"}`}, 501, "=The call GET_ROLES is not carried out by this version yet."},
-		{"operator: refused", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_TASKS"}`}, 403, "=Only agents may be seen"},
-		{"operator: health", nil, ask{"POST", "/master/api/v1", []string{asJSON}, `{"type":"GET_HEALTH"}`}, 200, `={"type":"GET_HEALTH","get_health":{"healthy":true}}`},
-		{"operator: version", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_VERSION"}`}, 200, `={"type":"GET_VERSION","get_version":{"version_info":{"version":"0.1.0"}}}`},
-		{"operator: flags", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_FLAGS"}`}, 200, `={"type":"GET_FLAGS","get_flags":{"flags":[{"name":"work_dir","value":"/w"}]}}`},
-		{"operator: agents", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_AGENTS"}`}, 200, `={"type":"GET_AGENTS","get_agents":{}}`},
+func TestOperatorChecks(t *testing.T) {
+	for _, c := range []check{
+		{"not leading", &notLeading, ask{"GET", "/api/v1", nil, ""}, 307, "="},
+		{"not recovered", &recovering, ask{"GET", "/api/v1", nil, ""}, 503, "=Master has not finished recovery"},
+		{"method", nil, ask{"PUT", "/api/v1", nil, ""}, 405, "=405 Method Not Allowed. Expecting one of { 'POST' }, but received 'PUT'."},
+		{"no content type", nil, ask{"POST", "/api/v1", nil, ""}, 400, "=Expecting 'Content-Type' to be present"},
+		{"not JSON", nil, ask{"POST", "/api/v1", []string{asJSON}, "nope"}, 400, "Failed to parse body into JSON: "},
+		{"no type", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, "{}"}, 400, "=Failed to validate master::Call: Expecting 'type' to be present"},
+		{"unknown type", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"NOSUCH"}`}, 400, "=Failed to validate master::Call: Expecting 'type' to be present"},
+		{"unacceptable", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, `{"type":"UNKNOWN"}`}, 406, "=Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"},
+		{"UNKNOWN", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"UNKNOWN"}`}, 501, "=501 Not Implemented."},
+		{"not yet", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_ROLES"}`}, 501, "=The call GET_ROLES is not carried out by this version yet."},
+		{"refused", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_TASKS"}`}, 403, "=Only agents may be seen"},
+		{"health", nil, ask{"POST", "/master/api/v1", []string{asJSON}, `{"type":"GET_HEALTH"}`}, 200, `={"type":"GET_HEALTH","get_health":{"healthy":true}}`},
+		{"version", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_VERSION"}`}, 200, `={"type":"GET_VERSION","get_version":{"version_info":{"version":"0.1.0"}}}`},
+		{"flags", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_FLAGS"}`}, 200, `={"type":"GET_FLAGS","get_flags":{"flags":[{"name":"work_dir","value":"/w"}]}}`},
+		{"agents", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_AGENTS"}`}, 200, `={"type":"GET_AGENTS","get_agents":{}}`},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
 
+func TestPlainEndpoints(t *testing.T) {
+	for _, c := range []check{
 		{"health while recovering", &recovering, ask{"GET", "/health", nil, ""}, 200, "="},
 		{"health without a leader", &noLeader, ask{"GET", "/master/health", nil, ""}, 200, "="},
 		{"health, method", nil, ask{"POST", "/health", nil, ""}, 405, "=405 Method Not Allowed. Expecting one of { 'GET' }, but received 'POST'."},
@@ -103,21 +136,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{"no cleaning of paths", nil, ask{"GET", "//health", nil, ""}, 404, ""},
 		{"our own paths have no prefix", nil, ask{"GET", "/master/gantry/v1/link", nil, ""}, 404, ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			cluster := newCluster()
-			if c.standing != nil {
-				cluster.standing = *c.standing
-			}
-			r := c.ask.to(t, cluster.handler())
-			body := bodyOf(t, r)
-			whole, exact := strings.CutPrefix(c.message, "=")
-			if r.StatusCode != c.status || exact && body != whole || !strings.HasPrefix(body, whole) {
-				t.Errorf("got %d %.300q, want %d %q", r.StatusCode, body, c.status, c.message)
-			}
-			if kind := r.Header.Get("Content-Type"); body != "" && r.StatusCode >= 400 && kind != "text/plain; charset=utf-8" {
-				t.Errorf("a sentence of type %q", kind)
-			}
-		})
+		t.Run(c.name, c.run)
 	}
 }
 

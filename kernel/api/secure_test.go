@@ -141,13 +141,7 @@ func TestSlowRequests(t *testing.T) {
 		"head": {"POST /api/v1 HTTP/1.1\r\nHost:", "", 5 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			client, server := net.Pipe()
-			defer client.Close()
-			l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
-			l.conns <- server
-			s := NewServer(Secure(NewMaster(newCluster().config()), SecureConfig{Hosts: []string{"test"}}))
-			go s.Serve(l)
-			defer s.Close()
+			client := piped(t, newCluster())
 			start := time.Now()
 			if _, err := client.Write([]byte(c.sent)); err != nil {
 				t.Fatal(err)

@@ -144,25 +144,8 @@ func TestClientThatLeaves(t *testing.T) {
 func TestSlowClientIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
-		cfg := c.config()
-		client, server := net.Pipe() // holds nothing: each write waits for a reader
-		defer client.Close()
-		l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
-		l.conns <- server
-		s := NewServer(Secure(NewMaster(cfg), SecureConfig{Hosts: []string{"test"}}))
-		go s.Serve(l)
-		defer s.Close()
-
-		body := wire(t, subscribeCall("x"))
-		r, _ := http.NewRequest("POST", "http://test/api/v1/scheduler", strings.NewReader(body))
-		r.Header.Set("Content-Type", protobufType)
-		if err := r.Write(client); err != nil {
-			t.Fatal(err)
-		}
-		head := make([]byte, 4096)
-		if _, err := client.Read(head); err != nil || !strings.HasPrefix(string(head), "HTTP/1.1 200 OK\r\n") {
-			t.Fatalf("%q, %v", head, err)
-		}
+		client := piped(t, c) // holds nothing: each write waits for a reader
+		subscribeBy(t, client)
 		start := time.Now()
 		c.stream.events <- subscribed()
 		<-c.stream.closed
@@ -170,6 +153,55 @@ func TestSlowClientIsDropped(t *testing.T) {
 			t.Errorf("dropped after %s, want %s", took, drainWithin)
 		}
 	})
+}
+
+// A stream outlives the times that a request and its answer may take.
+func TestLongStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		client := piped(t, c)
+		subscribeBy(t, client)
+		c.stream.events <- subscribed()
+		start, buf := time.Now(), make([]byte, 4096)
+		for time.Since(start) < time.Hour {
+			if _, err := client.Read(buf); err != nil {
+				t.Fatalf("after %s: %v", time.Since(start), err)
+			}
+		}
+		client.Close()
+		<-c.stream.closed
+	})
+}
+
+// piped serves the cluster on a connection in memory, for use in a bubble.
+func piped(t *testing.T, c *cluster) net.Conn {
+	client, server := net.Pipe()
+	l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+	l.conns <- server
+	s := NewServer(Secure(NewMaster(c.config()), SecureConfig{Hosts: []string{"test"}}))
+	go s.Serve(l)
+	t.Cleanup(func() {
+		client.Close()
+		s.Close()
+	})
+	return client
+}
+
+// subscribeBy sends SUBSCRIBE and reads the head of the answer.
+func subscribeBy(t *testing.T, client net.Conn) {
+	t.Helper()
+	r, err := http.NewRequest("POST", "http://test/api/v1/scheduler", strings.NewReader(wire(t, subscribeCall("x"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", protobufType)
+	if err := r.Write(client); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 4096)
+	if _, err := client.Read(head); err != nil || !strings.HasPrefix(string(head), "HTTP/1.1 200 OK\r\n") {
+		t.Fatalf("%q, %v", head, err)
+	}
 }
 
 // Heartbeats come with SUBSCRIBED and then at the interval, on a stream that says nothing.

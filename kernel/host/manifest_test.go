@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +79,9 @@ func TestManifestErrors(t *testing.T) {
 		{"path", "[plugin.a]\nkind = \"allocator\"\npath = \"../x\"", "leaves the folder of plugins"},
 		{"large", strings.Repeat("#", maxManifestBytes+1), "f:1: the file has more than"},
 		{"deep", "a=" + strings.Repeat("[", 9000), "f:1: the file has more than 1000 opening brackets"},
-		{"dotted", "\n" + strings.Repeat("a.", 9000) + "a=1", "f:2: the line has more than 100 dots"},
+		{"dotted", "\n" + strings.Repeat("a.", 9000) + "a=1", "f:2: the line has more than 16 dots"},
+		{"braces", "\n" + strings.Repeat("a={", 33), "f:2: too much is in braces"},
+		{"braces and dots", strings.Repeat(strings.Repeat("a.", 16)+"a={\n", 5), "f:5: too much is in braces"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := parse("f", []byte(test.text))
@@ -86,6 +89,25 @@ func TestManifestErrors(t *testing.T) {
 				t.Fatalf("got %v\nwant %s", err, test.want)
 			}
 		})
+	}
+}
+
+// The slowest file that the bounds let through: as deep as may be, with as many keys as
+// fit at the bottom. That it is done at all is the test: without the bounds' product the
+// like of it took minutes.
+func TestTheWorstManifestIsRead(t *testing.T) {
+	var text strings.Builder
+	for range maxBraces {
+		text.WriteString(strings.Repeat("a.", maxBraceDots/maxBraces) + "a={\n")
+	}
+	key := strings.Repeat("a.", maxLineDots) + "k"
+	for i := 0; text.Len() < maxManifestBytes-100; i++ {
+		fmt.Fprintf(&text, "%s%d=1,\n", key, i)
+	}
+	text.WriteString(strings.Repeat("}", maxBraces))
+	_, err := parse("f", []byte(text.String()))
+	if err == nil || !strings.Contains(err.Error(), `unknown key "a"`) {
+		t.Fatal(err)
 	}
 }
 

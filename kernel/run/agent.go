@@ -94,7 +94,7 @@ type Agent struct {
 	done   chan struct{} // closed when Run returns
 	work   chan struct{} // a slot for each preparation or clean-up
 	wait   sync.WaitGroup
-	id     atomic.Value  // the machine's AgentID, a string, for everybody
+	id     atomic.Value // the machine's AgentID, a string, for everybody
 
 	// What follows belongs to the owner.
 	link     AgentLink // nil while there is none

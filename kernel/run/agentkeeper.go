@@ -266,7 +266,8 @@ func (a *Agent) shutdownKeeper() {
 		return
 	}
 	a.ask(func(ctx context.Context, k AgentKeeper) {
-		if err := k.Shutdown(ctx); err != nil {
+		// Its end is also the connection's, which may be noticed first.
+		if err := k.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			a.cfg.Log.Warn("the keeper did not shut down", "error", err)
 		}
 	})

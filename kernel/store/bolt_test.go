@@ -8,9 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -189,51 +187,40 @@ func TestDamagedAnywhere(t *testing.T) {
 	}
 }
 
-// While one commit is under way, 100 transactions gather; one more commit serves them all.
+// While the writer can't begin a commit, 100 transactions gather; it needs one commit for
+// those that it had taken by then, and one more for all the others.
 func TestOneCommitServesManyTransactions(t *testing.T) {
 	b := mustOpen(t, filepath.Join(t.TempDir(), "registry.db"))
-	hold, err := b.db.Begin(true) // the writer can't begin
+	hold, err := b.db.Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := hold.ID() - 1
-	const n = 100
-	results := make([]Result, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			res, err := b.Apply(context.Background(), Txn{Puts: []Entry{{Key: fmt.Sprint(i)}}})
-			if err != nil {
-				t.Error(err)
-			}
-			results[i] = res
-		})
-	}
-	for len(b.queue) < n-batchLength && len(b.queue) < n-1 {
-		runtime.Gosched() // until all but those that the writer has taken wait
+	requests := make([]*request, 100)
+	for i := range requests {
+		requests[i] = &request{txn: Txn{Puts: []Entry{{Key: fmt.Sprint(i)}}}, done: make(chan struct{})}
+		b.queue <- requests[i]
 	}
 	if err := hold.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	wg.Wait()
+	for i, r := range requests {
+		<-r.done
+		if want := (Result{true, uint64(i) + 1}); r.err != nil || r.res != want {
+			t.Errorf("request %d: %+v, %v; want %+v", i, r.res, r.err, want)
+		}
+	}
 	tx, err := b.db.Begin(false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
 	if commits := tx.ID() - before; commits > 2 {
-		t.Errorf("%d commits for %d transactions, want at most 2", commits, n)
-	}
-	seen := map[uint64]bool{}
-	for _, r := range results {
-		if !r.Applied || seen[r.Revision] {
-			t.Fatalf("result %+v: not applied, or a revision given twice", r)
-		}
-		seen[r.Revision] = true
+		t.Errorf("%d commits for %d transactions, want at most 2", commits, len(requests))
 	}
 }
 
-func TestWithdrawnWhileWaiting(t *testing.T) {
+func TestContextEndsWhileWaiting(t *testing.T) {
 	b := mustOpen(t, filepath.Join(t.TempDir(), "registry.db"))
 	hold, err := b.db.Begin(true)
 	if err != nil {
@@ -244,13 +231,10 @@ func TestWithdrawnWhileWaiting(t *testing.T) {
 		_, err := b.Apply(context.Background(), Txn{Puts: []Entry{{Key: "first"}}})
 		first <- err
 	}()
-	// The second is withdrawn, whether the writer took the first alone or not yet: its
-	// context ends either before or after it is in the queue.
+	// The writer may have taken the second or not when its context ends: either way Apply
+	// tells what became of it.
 	ctx, cancel := context.WithCancel(context.Background())
 	second := make(chan error, 1)
-	for len(b.queue) > 0 {
-		runtime.Gosched()
-	}
 	go func() {
 		_, err := b.Apply(ctx, Txn{Puts: []Entry{{Key: "second"}}})
 		second <- err

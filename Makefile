@@ -1,0 +1,86 @@
+# Gantry needs Go 1.26, make and gcc; what else the build needs is installed (see deps).
+
+# The version is that of the checkout, where there is one.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+MODULE  := github.com/gantry-project/gantry
+
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+LDFLAGS := -s -w -X $(MODULE)/cmd/gantry/internal/cli.Version=$(VERSION)
+TOOL    := go tool -modfile=tools.mod
+
+# How long make fuzz spends on each target, and arguments for make up.
+FUZZTIME ?= 20s
+ARGS     ?=
+
+.PHONY: build up test test-all check fuzz bench generate deps clean
+
+# bin/gantry, bin/gantry-keeper (static, with cgo), bin/plugins/KIND-NAME and bin/examples/NAME.
+build: deps
+	@mkdir -p bin/plugins bin/examples
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/gantry ./cmd/gantry
+	CGO_ENABLED=1 go build -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"' -o bin/gantry-keeper ./cmd/gantry-keeper
+	@for main in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./plugins/...); do \
+		name=$${main#$(MODULE)/plugins/}; \
+		echo "CGO_ENABLED=0 go build -o bin/plugins/$${name%%/*}-$${name##*/} $$main"; \
+		CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/plugins/$${name%%/*}-$${name##*/} $$main || exit 1; \
+	done
+	CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/examples/ ./examples/...
+
+# A cluster on this machine: make up ARGS='--work-dir /tmp/two --listen 127.0.0.1:0'
+up: build
+	@exec bin/gantry up $(ARGS)
+
+# As root a test may not skip for want of rights: the whole product is tested.
+test test-all: export GANTRY_REQUIRE_ROOT := $(shell test "$$(id -u)" = 0 && echo 1)
+
+test: build
+	@status=0; \
+	.ci/suite unit go test -timeout 5m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
+	.ci/suite e2e go test -count=1 -timeout 9m ./cmd/gantry/e2e || status=1; \
+	exit $$status
+
+# Everything, with the race detector: for before a release.
+test-all: build check
+	@status=0; \
+	.ci/suite race go test -race -timeout 15m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
+	.ci/suite e2e go test -count=1 -timeout 15m ./cmd/gantry/e2e || status=1; \
+	.ci/suite fuzz $(MAKE) fuzz || status=1; \
+	exit $$status
+
+check: deps
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "gofmt these: $$bad"; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	go mod tidy -diff
+	@if command -v protoc >/dev/null; then $(MAKE) --no-print-directory generate && \
+		git diff --exit-code -I '^//.*protoc' -- '*.pb.go' || { echo "make generate, and commit what it makes"; exit 1; }; fi
+
+# Each fuzz target for $(FUZZTIME).
+fuzz:
+	@grep -rl '^func Fuzz' --include='*_test.go' kernel sdk plugins isolators cmd | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "$$target in $$file"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+		done; \
+	done
+
+# The results are in bin/bench.txt; those of the last run, if any, are compared with them.
+bench:
+	@mkdir -p bin; test ! -f bin/bench.txt || mv bin/bench.txt bin/bench.old.txt
+	go test -run '^$$' -bench . -benchmem $$(grep -rl '^func Benchmark' --include='*_test.go' kernel sdk plugins isolators | xargs -n1 dirname | sort -u | sed 's|^|./|') | tee bin/bench.txt
+	@test ! -f bin/bench.old.txt || $(TOOL) benchstat bin/bench.old.txt bin/bench.txt
+
+generate:
+	@command -v protoc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends protobuf-compiler; }
+	sdk/proto/generate.sh
+
+# libseccomp and pkg-config, for the keeper; only where they are missing.
+deps:
+	@pkg-config --exists libseccomp 2>/dev/null && test -f "$$(pkg-config --variable=libdir libseccomp)/libseccomp.a" || { \
+		echo "installing libseccomp-dev and pkg-config"; \
+		test "$$(id -u)" = 0 || { echo "run make deps as root, once"; exit 1; }; \
+		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev pkg-config; }
+
+clean:
+	rm -rf bin

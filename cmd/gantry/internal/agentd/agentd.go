@@ -1,0 +1,194 @@
+package agentd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
+	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/auth"
+	"github.com/gantry-project/gantry/kernel/keeper"
+	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
+	"github.com/gantry-project/gantry/kernel/link"
+	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/run"
+	"github.com/gantry-project/gantry/kernel/store"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+)
+
+const (
+	dialWithin   = 15 * time.Second // for a master to let the agent in
+	launchWithin = 30 * time.Second // for a new keeper to serve
+	cleanWithin  = 30 * time.Second // for what is left of the containers to go
+	hangUpWithin = 2 * time.Second  // for answers under way when the agent ends
+)
+
+// serve runs an agent until ctx ends; cfg has been validated.
+func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
+	if err := os.MkdirAll(cfg.path("agent"), 0o700); err != nil {
+		return fmt.Errorf("make the work dir: %w", err)
+	}
+	checkpoint, err := store.OpenBolt(cfg.path("agent", "checkpoint.db"))
+	if err != nil {
+		return err
+	}
+	defer checkpoint.Close()
+	token, err := auth.Token(cfg.TokenFile)
+	if err != nil {
+		return err
+	}
+	listener, err := api.Listen(cfg.Listen, cfg.Insecure)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	info, err := cfg.info(listener.Addr())
+	if err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup}
+	agent, err := run.NewAgent(ctx, run.AgentConfig{
+		Node:  node.Config{Info: info, Version: cli.VersionString()},
+		Boot:  boot,
+		Store: checkpoint,
+		Dial: func(ctx context.Context) (run.AgentLink, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialWithin)
+			defer cancel()
+			conn, err := link.Dial(ctx, link.DialConfig{Masters: cfg.Masters, Token: token})
+			if err != nil {
+				return nil, err
+			}
+			return conn, nil
+		},
+		Keeper:     cfg.connectKeeper,
+		Containers: prepare,
+		KeepTasks:  cfg.KeepTasks,
+		Log:        log,
+	})
+	if err != nil {
+		return err
+	}
+	hangUp, err := cfg.serveHTTP(listener, agent)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	if err := cfg.publish(listener.Addr()); err != nil {
+		return err
+	}
+	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
+	err = agent.Run(ctx)
+	if ctx.Err() != nil && !cfg.KeepTasks {
+		err = errors.Join(err, cfg.clean(context.WithoutCancel(ctx), prepare))
+	}
+	return err
+}
+
+// info describes the host.
+func (c *Config) info(listening net.Addr) (*mesos.AgentInfo, error) {
+	hostname, err := c.hostname(listening)
+	if err != nil {
+		return nil, err
+	}
+	resources, err := c.resources()
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := parseAttributes(c.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	info := &mesos.AgentInfo{Hostname: &hostname, Resources: resources, Attributes: attributes}
+	if tcp, ok := listening.(*net.TCPAddr); ok {
+		info.Port = proto.Int32(int32(tcp.Port))
+	}
+	return info, nil
+}
+
+// connectKeeper dials the keeper of the work dir, and starts one if there is none.
+func (c *Config) connectKeeper(ctx context.Context) (run.AgentKeeper, *keeperpb.Welcome, error) {
+	dir := c.path("keeper")
+	client, welcome, err := keeper.Dial(ctx, dir)
+	if errors.Is(err, keeper.ErrNotRunning) {
+		within, cancel := context.WithTimeout(ctx, launchWithin)
+		defer cancel()
+		err = keeper.Launch(within, keeper.LaunchConfig{Binary: c.Keeper, Dir: dir, Cgroup: c.Cgroup + "/keeper"})
+		if err != nil && !errors.Is(err, keeper.ErrRunning) {
+			return nil, nil, err
+		}
+		client, welcome, err = keeper.Dial(ctx, dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	context.AfterFunc(ctx, func() { client.Close() }) // fails only where it was closed before
+	return client, welcome, nil
+}
+
+// serveHTTP serves the agent's API until hangUp is called.
+func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err error) {
+	if err := os.MkdirAll(c.path("slaves"), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of sandboxes: %w", err)
+	}
+	sandboxes, err := os.OpenRoot(c.path("slaves"))
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of sandboxes: %w", err)
+	}
+	version := &mesos.VersionInfo{Version: proto.String(cli.VersionString())}
+	server := api.NewServer(api.Secure(api.NewAgent(api.AgentConfig{
+		State: agent, Version: version, Sandboxes: sandboxes,
+	}), api.SecureConfig{}))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("the agent's API ended", "error", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), hangUpWithin)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close() // fails only where it is closed
+		}
+		<-ended
+		sandboxes.Close() // read only
+	}, nil
+}
+
+func (c *Config) publish(listening net.Addr) error {
+	if c.Publish == "" {
+		return nil
+	}
+	return daemon.Publish(c.Publish, daemon.Addresses{Listen: listening.String()})
+}
+
+// clean removes what must not outlive an agent that has ended its tasks, whatever state
+// keeper and containers were in.
+func (c *Config) clean(ctx context.Context, prepared containers) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanWithin)
+	defer cancel()
+	groups := []string{c.Cgroup + "/containers", c.Cgroup + "/keeper"}
+	if c.ownCgroup {
+		groups = append(groups, c.Cgroup)
+	}
+	var err error
+	for _, group := range groups {
+		err = errors.Join(err, cgroup.Remove(ctx, group))
+	}
+	return errors.Join(err, prepared.Retain(ctx, nil))
+}

@@ -1,0 +1,262 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	agentpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/agent"
+	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+	"github.com/gantry-project/gantry/sdk/recordio"
+)
+
+// wire is a server that speaks enough of the real protocols for the command line: master, agent and Marathon in one.
+type wire struct {
+	t      *testing.T
+	server *httptest.Server
+	play   func(w *wire, call *schedulerpb.Call) // reacts to what a scheduler calls
+
+	mu     sync.Mutex
+	events chan *schedulerpb.Event
+	calls  []*schedulerpb.Call
+	posts  []string          // METHOD path body, of what is no v1 call
+	files  map[string]string // of the one sandbox
+	tasks  []*mesos.Task
+}
+
+func newWire(t *testing.T) *wire {
+	w := &wire{t: t, events: make(chan *schedulerpb.Event, 16), files: map[string]string{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/v1", w.operator)
+	mux.HandleFunc("POST /api/v1/scheduler", w.scheduler)
+	mux.HandleFunc("GET /gantry/v1/plugins", func(out http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(out, `[{"name":"drf","kind":"allocator","state":"running"},
+			{"name":"marathon","kind":"framework","state":"running","listen":%q}]`, w.address())
+	})
+	mux.HandleFunc("/", w.rest)
+	w.server = httptest.NewServer(mux)
+	t.Cleanup(w.server.Close)
+	return w
+}
+
+func (w *wire) address() string { return strings.TrimPrefix(w.server.URL, "http://") }
+
+// rest records what is sent to the master's own endpoints and to Marathon.
+func (w *wire) rest(out http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.t.Error(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Method != http.MethodGet {
+		w.posts = append(w.posts, r.Method+" "+r.URL.Path+" "+string(body))
+	}
+	app := map[string]any{
+		"id": "/hello-web", "cmd": "./hello-web", "instances": 2, "tasksRunning": 1, "cpus": 0.1, "mem": 32,
+		"tasks": []map[string]any{{"id": "hello-web.1", "state": "TASK_RUNNING", "host": "127.0.0.1", "ports": []int{31000}}},
+	}
+	switch {
+	case r.URL.Path == "/v2/apps":
+		json.NewEncoder(out).Encode(map[string]any{"apps": []any{app}})
+	case r.URL.Path == "/v2/apps/hello-web" && r.Method == http.MethodGet:
+		json.NewEncoder(out).Encode(map[string]any{"app": app})
+	case strings.HasPrefix(r.URL.Path, "/v2/apps/none"):
+		http.Error(out, `{"message":"App '/none' does not exist"}`, http.StatusNotFound)
+	default:
+		io.WriteString(out, "{}")
+	}
+}
+
+// operator serves the operator API of the master and of the agent, which differ in their calls' numbers only.
+func (w *wire) operator(out http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.Header.Get("Content-Type") != "application/x-protobuf" {
+		w.t.Errorf("operator call: %v, %v", r.Header, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	read := new(agentpb.Call)
+	if proto.Unmarshal(body, read) == nil && read.GetType() == agentpb.Call_READ_FILE {
+		w.readFile(out, read.GetReadFile())
+		return
+	}
+	answer(w.t, out, w.state())
+}
+
+func (w *wire) readFile(out http.ResponseWriter, read *agentpb.Call_ReadFile) {
+	content, found := w.files[read.GetPath()]
+	if !found {
+		http.Error(out, "no such file", http.StatusNotFound)
+		return
+	}
+	data := content[min(int(read.GetOffset()), len(content)):]
+	answer(w.t, out, &agentpb.Response{
+		Type: agentpb.Response_READ_FILE.Enum(),
+		ReadFile: &agentpb.Response_ReadFile{
+			Size: proto.Uint64(uint64(len(content))), Data: []byte(data[:min(len(data), 5)]), // in small pieces
+		},
+	})
+}
+
+// state answers every GET call at once.
+func (w *wire) state() *masterpb.Response {
+	host, portText, _ := net.SplitHostPort(w.address())
+	port, _ := strconv.Atoi(portText)
+	agents := &masterpb.Response_GetAgents{Agents: []*masterpb.Response_GetAgents_Agent{{
+		AgentInfo: &mesos.AgentInfo{
+			Hostname: &host, Port: proto.Int32(int32(port)), Id: &mesos.AgentID{Value: proto.String("S0")},
+		},
+		Active: proto.Bool(true), Version: proto.String("1"),
+		TotalResources:     []*mesos.Resource{scalarResource("cpus", 2), scalarResource("mem", 4096)},
+		AllocatedResources: []*mesos.Resource{scalarResource("cpus", 0.1), scalarResource("cpus", 0.2), scalarResource("mem", 64)},
+	}}}
+	tasks := &masterpb.Response_GetTasks{Tasks: w.tasks}
+	return &masterpb.Response{
+		Type:      masterpb.Response_GET_STATE.Enum(),
+		GetAgents: agents,
+		GetTasks:  tasks,
+		GetState: &masterpb.Response_GetState{
+			GetAgents: agents,
+			GetTasks:  tasks,
+			GetFrameworks: &masterpb.Response_GetFrameworks{Frameworks: []*masterpb.Response_GetFrameworks_Framework{{
+				FrameworkInfo: &mesos.FrameworkInfo{
+					Id: &mesos.FrameworkID{Value: proto.String("F-0000")}, User: proto.String("root"), Name: proto.String("marathon"),
+				},
+				Active: proto.Bool(true), Connected: proto.Bool(true), Recovered: proto.Bool(false),
+			}}},
+		},
+	}
+}
+
+func scalarResource(name string, value float64) *mesos.Resource {
+	return &mesos.Resource{
+		Name: &name, Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &value},
+		AllocationInfo: &mesos.Resource_AllocationInfo{Role: proto.String("*")},
+	}
+}
+
+func (w *wire) addTask(id string, state mesos.TaskState) {
+	w.tasks = append(w.tasks, &mesos.Task{
+		Name: &id, TaskId: &mesos.TaskID{Value: &id}, FrameworkId: &mesos.FrameworkID{Value: proto.String("F-0000")},
+		AgentId: &mesos.AgentID{Value: proto.String("S0")}, State: state.Enum(),
+		Resources: []*mesos.Resource{scalarResource("cpus", 0.1), scalarResource("mem", 32)},
+	})
+}
+
+func (w *wire) scheduler(out http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.t.Error(err)
+	}
+	call := new(schedulerpb.Call)
+	if err := proto.Unmarshal(body, call); err != nil {
+		http.Error(out, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if call.GetType() == schedulerpb.Call_SUBSCRIBE {
+		w.stream(out, r)
+		return
+	}
+	if r.Header.Get("Mesos-Stream-Id") != "stream" || call.GetFrameworkId().GetValue() != "F-0001" {
+		http.Error(out, "wrong stream id", http.StatusBadRequest)
+		return
+	}
+	w.mu.Lock()
+	w.calls = append(w.calls, call)
+	w.mu.Unlock()
+	out.WriteHeader(http.StatusAccepted)
+	if w.play != nil {
+		w.play(w, call)
+	}
+}
+
+// stream sends the events as they come.
+func (w *wire) stream(out http.ResponseWriter, r *http.Request) {
+	out.Header().Set("Mesos-Stream-Id", "stream")
+	send := func(event *schedulerpb.Event) {
+		text, err := proto.Marshal(event)
+		if err != nil {
+			w.t.Error(err)
+		}
+		out.Write(recordio.Append(nil, text))
+		out.(http.Flusher).Flush()
+	}
+	send(&schedulerpb.Event{
+		Type:       schedulerpb.Event_SUBSCRIBED.Enum(),
+		Subscribed: &schedulerpb.Event_Subscribed{FrameworkId: &mesos.FrameworkID{Value: proto.String("F-0001")}},
+	})
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case event := <-w.events:
+			send(event)
+		}
+	}
+}
+
+func (w *wire) offer(id string, cpus, mem float64) {
+	w.events <- &schedulerpb.Event{
+		Type: schedulerpb.Event_OFFERS.Enum(),
+		Offers: &schedulerpb.Event_Offers{Offers: []*mesos.Offer{{
+			Id: &mesos.OfferID{Value: &id}, FrameworkId: &mesos.FrameworkID{Value: proto.String("F-0001")},
+			AgentId: &mesos.AgentID{Value: proto.String("S0")}, Hostname: proto.String("127.0.0.1"),
+			Resources: []*mesos.Resource{scalarResource("cpus", cpus), scalarResource("mem", mem)},
+		}}},
+	}
+}
+
+func (w *wire) update(task string, status *mesos.TaskStatus) {
+	status.TaskId = &mesos.TaskID{Value: &task}
+	status.AgentId = &mesos.AgentID{Value: proto.String("S0")}
+	status.Uuid = []byte("0123456789abcdef")
+	w.events <- &schedulerpb.Event{
+		Type: schedulerpb.Event_UPDATE.Enum(), Update: &schedulerpb.Event_Update{Status: status},
+	}
+}
+
+// said returns how often a call was made.
+func (w *wire) said(what schedulerpb.Call_Type) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, c := range w.calls {
+		if c.GetType() == what {
+			n++
+		}
+	}
+	return n
+}
+
+func answer(t *testing.T, out http.ResponseWriter, m proto.Message) {
+	body, err := proto.Marshal(m)
+	if err != nil {
+		t.Error(err)
+	}
+	out.Header().Set("Content-Type", "application/x-protobuf")
+	out.Write(body)
+}
+
+// gantry runs one command line against the wire.
+func gantry(ctx context.Context, w *wire, args ...string) (status int, stdout, stderr string) {
+	var out, errOut bytes.Buffer
+	if w != nil {
+		args = append([]string{"--master", w.address()}, args...)
+	}
+	status = run(ctx, args, Daemons{}, &out, &errOut)
+	return status, out.String(), errOut.String()
+}

@@ -1,0 +1,52 @@
+package masterd
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+)
+
+const help = `Keeps the accounts of a cluster: agents offer it machines, schedulers ask it for resources.
+
+Schedulers speak HTTP at --listen (POST /api/v1/scheduler), operators at POST /api/v1, agents dial
+--link-listen with the secret of --token-file. Who is offered what is decided by the allocator of
+plugins.toml; frameworks of plugins.toml run beside it. What must outlive the master is in its work dir;
+tasks do not depend on it.`
+
+// Command returns `gantry master`.
+func Command() *cobra.Command {
+	var c Config
+	cmd := &cobra.Command{
+		Use:   "master --work-dir DIR",
+		Short: "Run a master: it keeps the accounts of a cluster",
+		Long:  help,
+		Example: `  gantry master --work-dir /var/lib/gantry/master --plugins plugins.toml
+  gantry master --work-dir /srv/master --listen 127.0.0.1:6050 --link-listen 127.0.0.1:6049 --plugins plugins.toml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.Validate(); err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if err := serve(cmd.Context(), &c, log); err != nil {
+				return fmt.Errorf("master: %w", err)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.WorkDir, "work-dir", "", "folder of this master alone")
+	flags.StringVar(&c.Listen, "listen", "127.0.0.1:5050", "HOST:PORT of the API; port 0 means any")
+	flags.StringVar(&c.LinkListen, "link-listen", "127.0.0.1:5049", "HOST:PORT that agents dial; port 0 means any")
+	flags.BoolVar(&c.Insecure, "insecure", false, "listen beyond loopback although nothing authenticates callers yet")
+	flags.StringSliceVar(&c.Hosts, "allow-host", nil, "further names that clients may call this machine by")
+	flags.StringVar(&c.Plugins, "plugins", "", "path of plugins.toml (default: no plugins, so no offers)")
+	flags.StringVar(&c.BinDir, "bin-dir", "", "folder whose plugins/ has the plugins' programs (default: this program's)")
+	flags.BoolVar(&c.EphemeralPlugins, "ephemeral-plugins", false, "plugins listen on any free port instead of those of plugins.toml")
+	flags.StringVar(&c.TokenFile, "token-file", "", "secret that agents must know; made if missing (default: agent.token in the work dir)")
+	flags.StringVar(&c.Cgroup, "cgroup", "", "parent of the plugins' control groups (default: named after the work dir)")
+	flags.StringVar(&c.Publish, "publish", "", "file to write the master's addresses to when it is ready")
+	flags.BoolVar(&c.Check, "check", false, "verify all accounts after every step and stop if one is wrong; slow in large clusters")
+	return cmd
+}

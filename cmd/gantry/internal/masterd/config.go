@@ -1,0 +1,78 @@
+package masterd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/kernel/api"
+)
+
+// Config is what `gantry master` can be told.
+type Config struct {
+	// WorkDir is the master's alone. Validate makes it absolute, and so the other paths.
+	WorkDir string
+	// Listen is HOST:PORT of the API; port 0 means any.
+	Listen string
+	// LinkListen is HOST:PORT that agents dial; port 0 means any.
+	LinkListen string
+	// Insecure allows both to listen beyond loopback.
+	Insecure bool
+	// Hosts are further names, without port, that a request's Host may have.
+	Hosts []string
+	// Plugins is the path of plugins.toml; empty: no plugins.
+	Plugins string
+	// BinDir is the folder whose plugins/ has the plugins' programs; empty: this program's.
+	BinDir string
+	// EphemeralPlugins lets plugins listen on any free port.
+	EphemeralPlugins bool
+	// TokenFile has the secret that agents must know; empty: WorkDir/agent.token.
+	TokenFile string
+	// Cgroup is the parent of the plugins' control groups; empty: named after WorkDir.
+	Cgroup string
+	// Publish is where the master says that it is ready, and its addresses; empty: nowhere.
+	Publish string
+	// Check verifies the machine's invariants after every step.
+	Check bool
+}
+
+// Validate completes the configuration, or says what is wrong with it.
+func (c *Config) Validate() error {
+	if c.WorkDir == "" {
+		return errors.New("no folder to work in: give --work-dir DIR")
+	}
+	for _, addr := range []string{c.Listen, c.LinkListen} {
+		if err := api.CheckListen(addr, c.Insecure); err != nil {
+			return err
+		}
+	}
+	if c.BinDir == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find the plugins' programs: %w: give --bin-dir", err)
+		}
+		c.BinDir = filepath.Dir(self)
+	}
+	if c.TokenFile == "" {
+		c.TokenFile = filepath.Join(c.WorkDir, "agent.token")
+	}
+	for _, path := range []*string{&c.WorkDir, &c.TokenFile, &c.BinDir, &c.Plugins} {
+		if *path == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("path %s: %w", *path, err)
+		}
+		*path = absolute
+	}
+	if c.Cgroup == "" {
+		c.Cgroup = cgroup.Name(c.WorkDir)
+	}
+	if err := cgroup.Check(c.Cgroup); err != nil {
+		return fmt.Errorf("--cgroup: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package masterd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/auth"
+	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/host"
+	"github.com/gantry-project/gantry/kernel/link"
+	"github.com/gantry-project/gantry/kernel/run"
+	"github.com/gantry-project/gantry/kernel/store"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+)
+
+// shutdownWithin is how long open requests may take when the master ends.
+const shutdownWithin = 2 * time.Second
+
+// server is a master with everything around it.
+type server struct {
+	cfg    *Config
+	log    *slog.Logger
+	token  string
+	store  *store.Bolt
+	http   net.Listener
+	link   net.Listener
+	master *run.Master
+	host   *host.Host
+}
+
+// serve runs a master until ctx ends or a part of it fails.
+func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
+	s := &server{cfg: cfg, log: log}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	manifest, err := loadPlugins(cfg.Plugins)
+	if err != nil {
+		return err
+	}
+	s.host, err = host.New(host.Config{
+		Manifest:      manifest,
+		BinDir:        filepath.Join(cfg.BinDir, "plugins"),
+		Dir:           filepath.Join(cfg.WorkDir, "plugins"),
+		Cgroup:        cfg.Cgroup + "/plugins",
+		MasterAddress: func() string { return s.http.Addr().String() },
+		Allocators:    s.master,
+		Frameworks:    s.master,
+		Secure:        s.secure,
+		Ephemeral:     cfg.EphemeralPlugins,
+		Log:           log,
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range s.host.Problems() {
+		log.Error(p.String())
+	}
+	return s.run(ctx)
+}
+
+func loadPlugins(path string) (host.Manifest, error) {
+	if path == "" {
+		return host.Manifest{}, nil
+	}
+	return host.Load(path)
+}
+
+// open takes the work dir and the addresses, and recovers the registry.
+func (s *server) open(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.WorkDir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if s.token, err = auth.Token(s.cfg.TokenFile); err != nil {
+		return err
+	}
+	if s.store, err = store.OpenBolt(filepath.Join(s.cfg.WorkDir, "master.db")); err != nil {
+		return err
+	}
+	if s.http, err = api.Listen(s.cfg.Listen, s.cfg.Insecure); err != nil {
+		return err
+	}
+	if s.link, err = api.Listen(s.cfg.LinkListen, s.cfg.Insecure); err != nil {
+		return err
+	}
+	mid := uuid.NewString()
+	s.master, err = run.NewMaster(ctx, run.MasterConfig{
+		Core:  core.Config{ID: mid, Info: masterInfo(mid, s.http.Addr()), Heartbeat: api.HeartbeatInterval},
+		Store: s.store, Log: s.log, Check: s.cfg.Check,
+	})
+	return err
+}
+
+// close gives back what open took.
+func (s *server) close() {
+	for _, l := range []net.Listener{s.http, s.link} {
+		if l != nil {
+			l.Close() // closed already if it was served
+		}
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("the store did not close", "error", err)
+		}
+	}
+}
+
+// run serves until ctx ends: listeners and plugins first, then the machine, so that the
+// last thing heard is recorded.
+func (s *server) run(ctx context.Context) error {
+	machine, stopMachine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopMachine()
+	var failure error // written before ended is closed
+	ended := make(chan struct{})
+	go func() {
+		failure = s.master.Run(machine)
+		close(ended)
+	}()
+	outside, ctx := errgroup.WithContext(ctx)
+	outside.Go(func() error {
+		select {
+		case <-ended:
+			return failure
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	links := link.NewServer(link.ServerConfig{
+		Check: func(token string) bool { return auth.Check(s.token, token) },
+		Serve: func(ctx context.Context, session *link.Session) error { return s.master.ServeAgent(ctx, session) },
+		Log:   s.log,
+	})
+	web := api.NewServer(s.secure(s.handler()))
+	outside.Go(func() error { return links.Serve(s.link) })
+	outside.Go(func() error {
+		if err := web.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	})
+	outside.Go(func() error { return s.host.Run(ctx) })
+	outside.Go(func() error {
+		<-ctx.Done()
+		links.Stop()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWithin)
+		defer cancel()
+		if web.Shutdown(late) != nil {
+			return web.Close() // streams are open for as long as their clients like
+		}
+		return nil
+	})
+	err := s.publish()
+	if err == nil {
+		err = outside.Wait()
+	}
+	stopMachine()
+	<-ended
+	return cmp.Or(err, failure)
+}
+
+func (s *server) publish() error {
+	s.log.Info("master is ready", "listen", s.http.Addr().String(), "link", s.link.Addr().String(), "epoch", s.master.Epoch())
+	if s.cfg.Publish == "" {
+		return nil
+	}
+	return daemon.Publish(s.cfg.Publish, daemon.Addresses{
+		Listen: s.http.Addr().String(), Link: s.link.Addr().String(), Plugins: s.host.Listeners(),
+	})
+}
+
+func (s *server) secure(h http.Handler) http.Handler {
+	return api.Secure(h, api.SecureConfig{Hosts: s.cfg.Hosts})
+}
+
+func (s *server) handler() http.Handler {
+	return api.NewMaster(api.MasterConfig{
+		Scheduler: s.master,
+		Operator:  s.master,
+		Console:   console{s},
+		Readiness: console{s},
+		Version:   &mesos.VersionInfo{Version: proto.String(cli.VersionString())},
+		Flags: []*mesos.Flag{
+			{Name: proto.String("work_dir"), Value: proto.String(s.cfg.WorkDir)},
+			{Name: proto.String("plugins"), Value: proto.String(s.cfg.Plugins)},
+		},
+	})
+}
+
+// console answers what only Gantry's own endpoints ask.
+type console struct{ *server }
+
+func (c console) KillTask(ctx context.Context, from api.Caller, framework, task string) api.Reply {
+	return c.master.KillTask(ctx, from, framework, task)
+}
+
+func (c console) Link() (string, uint64) { return c.link.Addr().String(), c.master.Epoch() }
+
+func (c console) Plugins() any { return c.host.Status() }
+
+// Standing: a master alone leads from its start, which its registry precedes.
+func (c console) Standing() api.Standing {
+	return api.Standing{Leading: true, Recovered: true, Leader: c.http.Addr().String()}
+}
+
+// masterInfo is what frameworks are told of the master. Ip is the IPv4 address in network
+// byte order as the wire has it: its first byte is the lowest.
+func masterInfo(mid string, at net.Addr) *mesos.MasterInfo {
+	addr, _ := netip.ParseAddrPort(at.String())
+	info := &mesos.MasterInfo{
+		Id: proto.String(mid), Ip: proto.Uint32(0), Port: proto.Uint32(uint32(addr.Port())),
+		Pid: proto.String("master@" + at.String()), Hostname: proto.String(addr.Addr().String()),
+		Version: proto.String(cli.VersionString()),
+		Address: &mesos.Address{Hostname: proto.String(addr.Addr().String()), Ip: proto.String(addr.Addr().String()), Port: proto.Int32(int32(addr.Port()))},
+	}
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		b := ip.As4()
+		info.Ip = proto.Uint32(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
+	}
+	return info
+}

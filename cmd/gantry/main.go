@@ -1,0 +1,21 @@
+// Gantry is a cluster manager. This is the composition root: it names the parts and joins them; every command's own
+// package has the rest.
+package main
+
+import (
+	"os"
+
+	"github.com/gantry-project/gantry/cmd/gantry/internal/agentd"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/masterd"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/up"
+	"github.com/gantry-project/gantry/isolators/cgroup"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], cli.Daemons{
+		Up:     up.Command(up.Parts{CgroupName: cgroup.Name, RemoveCgroup: cgroup.Remove}),
+		Master: masterd.Command(),
+		Agent:  agentd.Command(),
+	}))
+}

@@ -1,0 +1,199 @@
+package apps
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// App is one version of an app's definition in the canonical form that answers show. A
+// value is never changed once it is part of the machine, so copies may share its maps and
+// slices.
+type App struct {
+	// ID is absolute: /group/name.
+	ID string `json:"id"`
+	// Exactly one of Cmd (for the shell) and Args (argv) is set.
+	Cmd  string   `json:"cmd,omitempty"`
+	Args []string `json:"args,omitempty"`
+	// User runs the task; empty means the framework's.
+	User      string            `json:"user,omitempty"`
+	Env       map[string]string `json:"env"`
+	Instances int               `json:"instances"`
+	CPUs      float64           `json:"cpus"`
+	// Mem and Disk are MiB.
+	Mem             float64          `json:"mem"`
+	Disk            float64          `json:"disk"`
+	Constraints     [][]string       `json:"constraints"`
+	Fetch           []Artifact       `json:"fetch"`
+	PortDefinitions []PortDefinition `json:"portDefinitions"`
+	// RequirePorts asks for the defined ports themselves on the host.
+	RequirePorts               bool              `json:"requirePorts"`
+	BackoffSeconds             int               `json:"backoffSeconds"`
+	BackoffFactor              float64           `json:"backoffFactor"`
+	MaxLaunchDelaySeconds      int               `json:"maxLaunchDelaySeconds"`
+	HealthChecks               []HealthCheck     `json:"healthChecks"`
+	Labels                     map[string]string `json:"labels"`
+	UpgradeStrategy            UpgradeStrategy   `json:"upgradeStrategy"`
+	KillSelection              string            `json:"killSelection"`
+	Unreachable                Unreachable       `json:"unreachableStrategy"`
+	TaskKillGracePeriodSeconds *int              `json:"taskKillGracePeriodSeconds,omitempty"`
+	// Version and VersionInfo are the machine's, in the form of VersionLayout.
+	Version     string      `json:"version,omitempty"`
+	VersionInfo VersionInfo `json:"versionInfo,omitzero"`
+}
+
+// VersionLayout is how a version, the time of a change in UTC, is written.
+const VersionLayout = "2006-01-02T15:04:05.000Z"
+
+// Artifact is a file to fetch into the sandbox before the task starts.
+type Artifact struct {
+	URI        string `json:"uri"`
+	Extract    bool   `json:"extract"`
+	Executable bool   `json:"executable"`
+	Cache      bool   `json:"cache"`
+	DestPath   string `json:"destPath,omitempty"`
+}
+
+// PortDefinition asks for one host port. Port is the service port, by which load
+// balancers know the app, and with RequirePorts the host port too.
+type PortDefinition struct {
+	Port     int               `json:"port"`
+	Protocol string            `json:"protocol"`
+	Name     string            `json:"name,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+}
+
+// HealthCheck is a probe of each running instance.
+type HealthCheck struct {
+	// Protocol is HTTP or TCP.
+	Protocol string `json:"protocol"`
+	Path     string `json:"path,omitempty"`
+	// Port is fixed, PortIndex counts the instance's ports; without either: index 0.
+	Port                   *int `json:"port,omitempty"`
+	PortIndex              *int `json:"portIndex,omitempty"`
+	GracePeriodSeconds     int  `json:"gracePeriodSeconds"`
+	IntervalSeconds        int  `json:"intervalSeconds"`
+	TimeoutSeconds         int  `json:"timeoutSeconds"`
+	MaxConsecutiveFailures int  `json:"maxConsecutiveFailures"`
+	IgnoreHTTP1xx          bool `json:"ignoreHttp1xx"`
+}
+
+// UpgradeStrategy bounds a rolling update, as parts of the number of instances.
+type UpgradeStrategy struct {
+	MinimumHealthCapacity float64 `json:"minimumHealthCapacity"`
+	MaximumOverCapacity   float64 `json:"maximumOverCapacity"`
+}
+
+// Unreachable says how long an instance on a lost agent is waited for.
+type Unreachable struct {
+	// Disabled waits for ever.
+	Disabled bool `json:"-"`
+	// InactiveAfterSeconds passes until it is replaced.
+	InactiveAfterSeconds int `json:"inactiveAfterSeconds"`
+	ExpungeAfterSeconds  int `json:"expungeAfterSeconds"`
+}
+
+// VersionInfo says which versions last changed the scale and everything else.
+type VersionInfo struct {
+	LastScalingAt      string `json:"lastScalingAt"`
+	LastConfigChangeAt string `json:"lastConfigChangeAt"`
+}
+
+const disabled = `"disabled"`
+
+// MarshalJSON writes "disabled" or the two numbers.
+func (u Unreachable) MarshalJSON() ([]byte, error) {
+	if u.Disabled {
+		return []byte(disabled), nil
+	}
+	type plain Unreachable
+	return json.Marshal(plain(u))
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (u *Unreachable) UnmarshalJSON(data []byte) error {
+	if string(data) == disabled {
+		*u = Unreachable{Disabled: true}
+		return nil
+	}
+	type plain Unreachable
+	return json.Unmarshal(data, (*plain)(u))
+}
+
+// Selections for KillSelection.
+const (
+	youngestFirst = "YOUNGEST_FIRST"
+	oldestFirst   = "OLDEST_FIRST"
+)
+
+// singleInstanceLabel marks an app that may never run twice.
+const singleInstanceLabel = "MARATHON_SINGLE_INSTANCE_APP"
+
+// initial is the definition that a new app starts from.
+func initial(id string) App {
+	return App{
+		ID:                    id,
+		Env:                   map[string]string{},
+		Instances:             1,
+		CPUs:                  1,
+		Mem:                   128,
+		Constraints:           [][]string{},
+		Fetch:                 []Artifact{},
+		PortDefinitions:       []PortDefinition{{Protocol: "tcp", Name: "default"}},
+		BackoffSeconds:        1,
+		BackoffFactor:         1.15,
+		MaxLaunchDelaySeconds: 300,
+		HealthChecks:          []HealthCheck{},
+		Labels:                map[string]string{},
+		UpgradeStrategy:       UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1},
+		KillSelection:         youngestFirst,
+	}
+}
+
+// singleInstance says that two instances may never run at once.
+func (a *App) singleInstance() bool { return strings.EqualFold(a.Labels[singleInstanceLabel], "true") }
+
+// sameConfig says that b differs from a in nothing that asks for new instances.
+func (a App) sameConfig(b App) bool {
+	a.Instances, b.Instances = 0, 0
+	a.Version, b.Version = "", ""
+	a.VersionInfo, b.VersionInfo = VersionInfo{}, VersionInfo{}
+	return reflect.DeepEqual(a, b)
+}
+
+// grace is the time that a task has between the polite signal and the other one.
+func (a *App) grace() (time.Duration, bool) {
+	if a.TaskKillGracePeriodSeconds == nil {
+		return 0, false
+	}
+	return time.Duration(*a.TaskKillGracePeriodSeconds) * time.Second, true
+}
+
+// ServicePorts are the ports by which load balancers know the app.
+func (a *App) ServicePorts() []int {
+	ports := make([]int, len(a.PortDefinitions))
+	for i, p := range a.PortDefinitions {
+		ports[i] = p.Port
+	}
+	return ports
+}
+
+// sortedKeys makes walking a map repeatable.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// CanonicalID is the absolute form of an id as a client wrote it in a path or a body:
+// one leading slash and no empty segments. It does not validate.
+func CanonicalID(id string) string {
+	segments := strings.FieldsFunc(id, func(r rune) bool { return r == '/' })
+	return "/" + strings.Join(segments, "/")
+}
+
+// reversed is the id as a host name: /prod/web is web.prod.
+func reversed(id string) string {
+	segments := strings.Split(strings.Trim(id, "/"), "/")
+	slices.Reverse(segments)
+	return strings.Join(segments, ".")
+}

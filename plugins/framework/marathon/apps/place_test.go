@@ -1,0 +1,257 @@
+package apps
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+)
+
+// placed is an app of n wanted instances with one already on each of the racks.
+func placed(n int, racks ...string) *app {
+	a := &app{id: "/web", versions: []*App{{ID: "/web", Instances: n}}}
+	for _, rack := range racks {
+		i := &instance{life: life{Host: "host-" + rack, Attributes: map[string]string{"rack": rack}}}
+		a.instances = append(a.instances, i)
+	}
+	return a
+}
+
+func TestConstraints(t *testing.T) {
+	for _, c := range []struct {
+		constraint string
+		wanted     int
+		there      string
+		rack       string // of the offer; empty: the agent has none
+		want       bool
+	}{
+		{"rack UNIQUE", 3, "a b", "c", true},
+		{"rack UNIQUE", 3, "a b", "a", false},
+		{"rack UNIQUE", 3, "a b", "", false},
+		{"rack CLUSTER", 3, "", "a", true},
+		{"rack CLUSTER", 3, "a", "a", true},
+		{"rack CLUSTER", 3, "a", "b", false},
+		{"rack CLUSTER b", 3, "", "b", true},
+		{"rack CLUSTER b", 3, "", "a", false},
+		{"rack LIKE [ab]", 3, "", "a", true},
+		{"rack LIKE [ab]", 3, "", "ab", false},
+		{"rack UNLIKE [ab]", 3, "", "c", true},
+		{"rack UNLIKE [ab]", 3, "", "a", false},
+		{"rack UNLIKE [ab]", 3, "", "", true},
+		{"rack IS a", 3, "", "a", true},
+		{"rack IS 1.0", 3, "", "1", true},
+		{"rack IS a", 3, "", "b", false},
+		{"rack MAX_PER 2", 9, "a a b", "a", false},
+		{"rack MAX_PER 2", 9, "a a b", "b", true},
+		{"rack GROUP_BY 2", 4, "a a", "a", false},
+		{"rack GROUP_BY 2", 4, "a a", "b", true},
+		{"rack GROUP_BY 2", 4, "a b", "c", false},
+		{"rack GROUP_BY 2", 3, "a b", "a", true},
+		{"rack GROUP_BY 2", 3, "a a", "a", false},
+		{"rack GROUP_BY", 4, "a", "b", true},
+		{"rack GROUP_BY", 4, "a a b", "a", false},
+		{"rack GROUP_BY", 4, "a a b", "b", true},
+		{"hostname UNIQUE", 4, "a", "a", false},
+	} {
+		a := placed(c.wanted, strings.Fields(c.there)...)
+		p := place{host: "host-" + c.rack, attributes: map[string]string{}}
+		if c.rack != "" {
+			p.attributes["rack"] = c.rack
+		}
+		if got := a.allows(strings.Fields(c.constraint), p); got != c.want {
+			t.Errorf("%s, %d wanted, there are %q: an offer from %q is %v", c.constraint, c.wanted, c.there, c.rack, got)
+		}
+	}
+}
+
+func TestAttributesAreCompared(t *testing.T) {
+	for want, a := range map[string]*mesos.Attribute{
+		"1.5":       {Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: new(1.5)}},
+		"2":         {Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: new(2.0)}},
+		"east":      {Type: mesos.Value_TEXT.Enum(), Text: &mesos.Value_Text{Value: new("east")}},
+		"{a,b}":     {Type: mesos.Value_SET.Enum(), Set: &mesos.Value_Set{Item: []string{"b", "a"}}},
+		"[1-2,5-9]": {Type: mesos.Value_RANGES.Enum(), Ranges: &mesos.Value_Ranges{Range: []*mesos.Value_Range{span(5, 9), span(1, 2)}}},
+	} {
+		if got := attributeText(a); got != want {
+			t.Errorf("an attribute reads %q, not %q", got, want)
+		}
+	}
+}
+
+func span(first, last uint64) *mesos.Value_Range {
+	return &mesos.Value_Range{Begin: &first, End: &last}
+}
+
+func TestPoolCutsReservedFirst(t *testing.T) {
+	scalar := func(value float64, reservations ...*mesos.Resource_ReservationInfo) *mesos.Resource {
+		return &mesos.Resource{
+			Name: new("cpus"), Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &value},
+			AllocationInfo: &mesos.Resource_AllocationInfo{Role: new("prod")}, Reservations: reservations,
+		}
+	}
+	reserved := &mesos.Resource_ReservationInfo{Role: new("prod")}
+	revocable := scalar(9)
+	revocable.Revocable = &mesos.Resource_RevocableInfo{}
+	p := newPool([]*mesos.Resource{scalar(1), revocable, scalar(0.3, reserved)})
+	if !p.has("cpus", 1300) || p.has("cpus", 1301) {
+		t.Fatalf("the pool holds %d thousandths", p.left("cpus"))
+	}
+	cuts := p.take("cpus", 500)
+	if len(cuts) != 2 || cuts[0].GetScalar().GetValue() != 0.3 || len(cuts[0].GetReservations()) != 1 || cuts[1].GetScalar().GetValue() != 0.2 {
+		t.Errorf("half a cpu is cut as %v", cuts)
+	}
+	if cuts[1].GetAllocationInfo().GetRole() != "prod" {
+		t.Errorf("the cut lost its role: %v", cuts[1])
+	}
+	if p.left("cpus") != 800 {
+		t.Errorf("%d thousandths are left", p.left("cpus"))
+	}
+}
+
+func TestPorts(t *testing.T) {
+	ports := &mesos.Resource{Name: new("ports"), Type: mesos.Value_RANGES.Enum(),
+		Ranges: &mesos.Value_Ranges{Range: []*mesos.Value_Range{span(100, 101), span(105, 105)}}}
+	any3 := &App{PortDefinitions: make([]PortDefinition, 3)}
+	for seed := range uint64(5) {
+		p := newPool([]*mesos.Resource{ports})
+		got, ok := p.choosePorts(any3, seed)
+		if !ok || got[0] == got[1] || got[1] == got[2] || got[0] == got[2] {
+			t.Fatalf("three of three ports are %v", got)
+		}
+		p.takePorts(got)
+		if _, ok := p.choosePorts(&App{PortDefinitions: make([]PortDefinition, 1)}, 0); ok {
+			t.Fatal("a fourth port was found")
+		}
+	}
+	p := newPool([]*mesos.Resource{ports})
+	fixed := &App{RequirePorts: true, PortDefinitions: []PortDefinition{{}, {Port: 105}}}
+	for seed := range uint64(5) {
+		got, ok := p.choosePorts(fixed, seed)
+		if !ok || got[1] != 105 || got[0] == 105 {
+			t.Errorf("one port and 105 are %v", got)
+		}
+	}
+	if _, ok := p.choosePorts(&App{RequirePorts: true, PortDefinitions: []PortDefinition{{Port: 80}}}, 0); ok {
+		t.Error("a required port that is not offered was found")
+	}
+}
+
+func TestTaskInfo(t *testing.T) {
+	spec, err := decode(`{"id": "/prod/web", "cmd": "serve", "cpus": 0.5, "mem": 64, "user": "nobody", "taskKillGracePeriodSeconds": 7,
+		"portDefinitions": [{"port": 8080, "name": "http"}, {"port": 0, "name": "admin-x", "protocol": "udp,tcp"}],
+		"labels": {"owner.team": "a"}, "env": {"HOST": "mine", "X": "y"}, "fetch": [{"uri": "http://x/y", "destPath": "z"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{spec: &spec, life: life{Task: "prod_web.1-2", App: spec.ID, Version: "V", Host: "a", Agent: "S", Ports: []int{31000, 31007}}}
+	info := i.taskInfo(nil)
+	if info.GetName() != "web.prod" || info.GetKillPolicy().GetGracePeriod().GetNanoseconds() != 7e9 {
+		t.Errorf("the task is %v", info)
+	}
+	env := map[string]string{}
+	for _, v := range info.GetCommand().GetEnvironment().GetVariables() {
+		env[v.GetName()] = v.GetValue()
+	}
+	want := map[string]string{
+		"HOST": "mine", "X": "y", "MESOS_TASK_ID": "prod_web.1-2", "MARATHON_APP_ID": "/prod/web", "MARATHON_APP_VERSION": "V",
+		"MARATHON_APP_RESOURCE_CPUS": "0.5", "MARATHON_APP_RESOURCE_MEM": "64.0", "MARATHON_APP_RESOURCE_DISK": "0.0", "MARATHON_APP_RESOURCE_GPUS": "0",
+		"MARATHON_APP_LABELS": "OWNER_TEAM", "MARATHON_APP_LABEL_OWNER_TEAM": "a",
+		"PORT": "31000", "PORT0": "31000", "PORT1": "31007", "PORTS": "31000,31007",
+		"PORT_8080": "31000", "PORT_HTTP": "31000", "PORT_31007": "31007", "PORT_ADMIN_X": "31007",
+	}
+	if !reflect.DeepEqual(env, want) {
+		t.Errorf("the environment is\n%v, not\n%v", env, want)
+	}
+	if ports := info.GetDiscovery().GetPorts().GetPorts(); len(ports) != 3 || ports[1].GetNumber() != 31007 || ports[2].GetProtocol() != "tcp" {
+		t.Errorf("the discovered ports are %v", ports)
+	}
+	if uri := info.GetCommand().GetUris()[0]; uri.GetOutputFile() != "z" || !uri.GetExtract() {
+		t.Errorf("the artifact is %v", uri)
+	}
+}
+
+func TestServicePorts(t *testing.T) {
+	s := newScene(t)
+	s.do("start")
+	s.do(`create /a {"cmd": "serve", "ports": [0, 10001]}`)
+	s.do(`create /b {"cmd": "serve"}`)
+	port := func(id string) []int {
+		info, _ := s.m.App(id)
+		return info.ServicePorts()
+	}
+	if got := port("/a"); !reflect.DeepEqual(got, []int{10000, 10001}) {
+		t.Errorf("/a has %v", got)
+	}
+	if got := port("/b"); !reflect.DeepEqual(got, []int{10002}) {
+		t.Errorf("/b has %v", got)
+	}
+	s.do("force")
+	s.do(`put /b {"ports": [0, 0]}`)
+	if got := port("/b"); !reflect.DeepEqual(got, []int{10002, 10003}) {
+		t.Errorf("/b has %v after an update, not its old port first", got)
+	}
+}
+
+// TestTaskIDLeadsToApp: clients take the text before the last dot for the app.
+func TestTaskIDLeadsToApp(t *testing.T) {
+	m, err := New(Config{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"/web", "/prod/web.v1/a-b", "/a.b"} {
+		if task := m.taskID(id); AppOfTask(task) != id {
+			t.Errorf("task %s of %s leads to %s", task, id, AppOfTask(task))
+		}
+	}
+}
+
+func TestNewRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	for _, w := range []Write{
+		{Key: "app/a/V", Value: []byte(`{`)},
+		{Key: "app/a/V", Value: []byte(`{"schema": 2, "app": {}}`)},
+		{Key: "app/a/V", Value: []byte(`{"schema": 1}`)},
+		{Key: "app/a/V", Value: []byte(`{"schema": 1, "app": {"id": "/a", "version": "V"}}`)},
+		{Key: "current/a", Value: []byte(`{"schema": 1, "current": "2030-01-01T00:00:00.000Z"}`)},
+	} {
+		if _, err := New(Config{}, []Write{w}); err == nil || !strings.HasPrefix(err.Error(), "read ") {
+			t.Errorf("%s: %s is answered %v", w.Key, w.Value, err)
+		}
+	}
+}
+
+// TestHalfWritten: a process may end between the many writes of one step.
+func TestHalfWritten(t *testing.T) {
+	record := func(version string) Write {
+		return Write{Key: appKey("/a", version), Value: []byte(`{"schema": 1, "app": {"id": "/a", "cmd": "` + version + `", "version": "` + version + `"}}`)}
+	}
+	const first, second = "2030-01-01T00:00:00.000Z", "2030-01-01T00:00:01.000Z"
+	current := Write{Key: "current/a", Value: []byte(`{"schema": 1, "current": "` + first + `"}`)}
+	for _, c := range []struct {
+		name    string
+		records []Write
+		app     string // its command; empty: there is none
+		erased  []string
+	}{
+		{"a new version without its pointer", []Write{record(first), record(second), current}, first, []string{appKey("/a", second)}},
+		{"a removal that left versions", []Write{record(first), record(second)}, "", []string{appKey("/a", first), appKey("/a", second)}},
+	} {
+		m, err := New(Config{}, c.records)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		info, _ := m.App("/a")
+		var out Effects
+		m.Step(dawn, Start{}, &out)
+		var erased []string
+		for _, w := range out.Persist {
+			if w.Value == nil {
+				erased = append(erased, w.Key)
+			}
+		}
+		if info.Cmd != c.app || !reflect.DeepEqual(erased, c.erased) {
+			t.Errorf("%s: the app is %q, and %v is erased", c.name, info.Cmd, erased)
+		}
+	}
+}

@@ -1,0 +1,424 @@
+package apps
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Op is what a client asks: one of Edit, Kill, Cancel and ResetDelay.
+type Op interface{ op() }
+
+// Manner is how a Change treats the definition that is there.
+type Manner int
+
+// Manners of a Change. All but Create, Update and Replace need the app to exist.
+const (
+	// Create makes a new app and refuses an id that is taken.
+	Create Manner = iota
+	// Update lays the body over the definition there is, or over the defaults.
+	Update
+	// UpdateExisting is Update for an app that must exist.
+	UpdateExisting
+	// Replace lays the body over the defaults.
+	Replace
+	// Restart replaces all instances.
+	Restart
+	// Remove ends the app.
+	Remove
+)
+
+// Change is one app's part of an Edit.
+type Change struct {
+	App    string // absolute id
+	Manner Manner
+	Body   Patch
+}
+
+// Edit changes definitions, all or none, and starts a deployment.
+type Edit struct {
+	Changes []Change
+	// Force cancels the deployments in the way.
+	Force bool
+}
+
+// Kill ends instances; they are replaced unless Scale.
+type Kill struct {
+	// App and Host select: all instances of App, on hosts whose name holds Host ("" and
+	// "*": all). Without App, Tasks are the ids.
+	App  string
+	Host string
+	// Tasks that do not exist are passed over, but for MustExist.
+	Tasks     []string
+	MustExist bool
+	// Scale also lowers the wanted number of instances; Force is as in Edit.
+	Scale bool
+	Force bool
+}
+
+// Cancel ends a deployment and leaves everything as it is.
+type Cancel struct{ Deployment string }
+
+// ResetDelay lets an app launch at once.
+type ResetDelay struct{ App string }
+
+func (Edit) op()       {}
+func (Kill) op()       {}
+func (Cancel) op()     {}
+func (ResetDelay) op() {}
+
+// Reply answers the request with its token. With an Err nothing was changed.
+type Reply struct {
+	Token uint64
+	// Err is an *InvalidError, a *LockedError or wraps ErrNotFound, ErrExists or ErrTooMany.
+	Err        error
+	Deployment Deployment
+	// Created says that the app of a single-change Edit is new; App is its definition.
+	Created bool
+	App     App
+	// Tasks are those that a Kill without Scale ended, as they were.
+	Tasks []Task
+}
+
+func (m *Machine) request(t turn, r Request) {
+	var reply Reply
+	switch op := r.Op.(type) {
+	case Edit:
+		reply, reply.Err = m.edit(t, op)
+	case Kill:
+		reply, reply.Err = m.killTasks(t, op)
+	case Cancel:
+		reply.Err = m.cancel(t, op)
+	case ResetDelay:
+		reply.Err = m.resetDelay(op)
+	default:
+		panic(fmt.Sprintf("apps: unknown request %T", op))
+	}
+	reply.Token = r.Token
+	t.reply(reply)
+}
+
+// target is what an edit will do to one app.
+type target struct {
+	app    *app // nil for a new one
+	id     string
+	spec   *App // nil to remove
+	action string
+}
+
+func (m *Machine) edit(t turn, e Edit) (Reply, error) {
+	targets := make([]target, 0, len(e.Changes))
+	ids := make([]string, 0, len(e.Changes))
+	for _, c := range e.Changes {
+		if slices.Contains(ids, c.App) {
+			var bad InvalidError
+			bad.add("/id", "app %s is there twice", c.App)
+			return Reply{}, bad.orNil()
+		}
+		g, err := m.aim(c)
+		if err != nil {
+			return Reply{}, err
+		}
+		ids = append(ids, c.App)
+		targets = append(targets, g)
+	}
+	if err := m.makeRoom(t, ids, e.Force); err != nil {
+		return Reply{}, err
+	}
+	return m.carryOut(t, targets), nil
+}
+
+// existing is the app that clients see under id.
+func (m *Machine) existing(id string) *app {
+	if a := m.apps[id]; a != nil && !a.removed {
+		return a
+	}
+	return nil
+}
+
+// aim works out what c leads to, without changing anything.
+func (m *Machine) aim(c Change) (target, error) {
+	a := m.existing(c.App)
+	g := target{app: a, id: c.App, action: RestartApplication}
+	switch {
+	case c.Manner == Create && a != nil:
+		return g, exists(c.App)
+	case a == nil && (c.Manner == UpdateExisting || c.Manner == Restart || c.Manner == Remove):
+		return g, AppNotFound(c.App)
+	case c.Manner == Remove:
+		g.action = StopApplication
+		return g, nil
+	case c.Manner == Restart:
+		spec := *a.spec()
+		g.spec = &spec
+		return g, nil
+	}
+	if a == nil && len(m.apps) >= maxApps {
+		return g, fmt.Errorf("%w apps: %d, at most %d are allowed; remove one first", ErrTooMany, len(m.apps), maxApps)
+	}
+	return g, m.define(&g, c)
+}
+
+func exists(id string) error {
+	return existsError(fmt.Sprintf("An app with id [%s] already exists.", id))
+}
+
+type existsError string
+
+func (e existsError) Error() string { return string(e) }
+func (e existsError) Unwrap() error { return ErrExists }
+
+// define sets the target's definition from the change's body.
+func (m *Machine) define(g *target, c Change) error {
+	base := initial(c.App)
+	if g.app != nil && c.Manner != Replace {
+		base = *g.app.spec()
+	}
+	if version, ok := c.Body["version"]; ok && g.app != nil && (c.Manner == Update || c.Manner == UpdateExisting) {
+		return g.rollBack(version, c)
+	}
+	spec, err := c.Body.apply(base, m.config.Role)
+	if err != nil {
+		return err
+	}
+	m.assignServicePorts(&spec, g.app)
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("encode app %s: %w", c.App, err)
+	}
+	if len(data) > maxAppRecord-1024 {
+		var bad InvalidError
+		bad.add("/", "the definition is larger than %d bytes; move data out of env and labels", maxAppRecord)
+		return bad.orNil()
+	}
+	g.spec = &spec
+	g.action = ""
+	switch {
+	case g.app == nil:
+		g.action = StartApplication
+	case !spec.sameConfig(*g.app.spec()):
+		g.action = RestartApplication
+	case spec.Instances != g.app.spec().Instances:
+		g.action = ScaleApplication
+	}
+	return nil
+}
+
+// rollBack aims at an earlier version, which the body names alone.
+func (g *target) rollBack(version any, c Change) error {
+	for key := range c.Body {
+		if key != "version" && key != "id" {
+			var bad InvalidError
+			bad.add("/", "The 'version' field may only be combined with the 'id' field.")
+			return bad.orNil()
+		}
+	}
+	text, _ := version.(string)
+	old := g.app.version(text)
+	if old == nil {
+		return VersionNotFound(c.App, text)
+	}
+	spec := *old
+	g.spec = &spec
+	g.action = RestartApplication
+	if spec.sameConfig(*g.app.spec()) {
+		g.action = ScaleApplication
+	}
+	return nil
+}
+
+// Service ports that are left to us come from this range.
+const (
+	firstServicePort = 10000
+	lastServicePort  = 20000
+)
+
+// assignServicePorts gives ports defined as 0 a number of their own, the one they had if
+// there was one. Where the definition requires ports on the host, 0 stays "any".
+func (m *Machine) assignServicePorts(spec *App, before *app) {
+	if spec.RequirePorts || !slices.Contains(spec.ServicePorts(), 0) {
+		return
+	}
+	used := map[int]bool{}
+	for id, a := range m.apps {
+		if id == spec.ID || a.removed {
+			continue
+		}
+		for _, p := range a.spec().ServicePorts() {
+			used[p] = true
+		}
+	}
+	for _, p := range spec.ServicePorts() {
+		used[p] = true
+	}
+	ports := slices.Clone(spec.PortDefinitions)
+	next := firstServicePort
+	for i := range ports {
+		if ports[i].Port != 0 {
+			continue
+		}
+		if before != nil && i < len(before.spec().PortDefinitions) {
+			if p := before.spec().PortDefinitions[i].Port; !used[p] {
+				ports[i].Port, used[p] = p, true
+				continue
+			}
+		}
+		for next <= lastServicePort && used[next] {
+			next++
+		}
+		if next > lastServicePort {
+			break // none is left: 0 is still a working definition
+		}
+		ports[i].Port, used[next] = next, true
+	}
+	spec.PortDefinitions = ports
+}
+
+// carryOut changes the apps and starts the deployment.
+func (m *Machine) carryOut(t turn, targets []target) Reply {
+	version := m.newVersion(t.now)
+	var actions []Action
+	var reply Reply
+	for _, g := range targets {
+		switch {
+		case g.spec == nil:
+			m.remove(t, g.app)
+		case g.action == "":
+			reply.App = *g.app.spec()
+			continue
+		default:
+			m.adopt(t, g, version)
+			reply.App, reply.Created = *g.spec, g.app == nil
+		}
+		actions = append(actions, Action{Kind: g.action, App: g.id})
+	}
+	reply.Deployment = m.deploy(t, version, actions)
+	return reply
+}
+
+// adopt makes g.spec the wanted definition.
+func (m *Machine) adopt(t turn, g target, version string) {
+	a := m.app(g.id)
+	info := VersionInfo{LastScalingAt: version, LastConfigChangeAt: version}
+	if g.action == ScaleApplication {
+		info.LastConfigChangeAt = a.spec().VersionInfo.LastConfigChangeAt
+	} else {
+		a.backoff = backoff{}
+	}
+	g.spec.Version, g.spec.VersionInfo = version, info
+	if a.removed {
+		a.removed, a.versions = false, nil
+	}
+	a.versions = append(a.versions, g.spec)
+	t.put(encode(appKey(g.id, version), record{App: g.spec}))
+	t.put(encode(currentKey(g.id), record{Current: version}))
+	if len(a.versions) > maxVersions {
+		t.erase(appKey(g.id, a.versions[0].Version))
+		a.versions = slices.Delete(a.versions, 0, 1)
+	}
+	m.touched[g.id] = true
+}
+
+// remove forgets the definition; the entry stays until the instances are gone.
+func (m *Machine) remove(t turn, a *app) {
+	t.erase(currentKey(a.id)) // first: versions without it are known to be leftovers
+	for _, v := range a.versions {
+		t.erase(appKey(a.id, v.Version))
+	}
+	if a.failure != nil {
+		t.erase(failureKey(a.id))
+	}
+	a.versions, a.failure, a.removed, a.need = nil, nil, true, 0
+	m.touched[a.id] = true
+}
+
+func (m *Machine) killTasks(t turn, k Kill) (Reply, error) {
+	chosen, err := m.choose(k)
+	if err != nil {
+		return Reply{}, err
+	}
+	if k.Scale {
+		return m.scaleDown(t, k, chosen)
+	}
+	var reply Reply
+	for _, i := range chosen {
+		a := m.apps[i.App]
+		reply.Tasks = append(reply.Tasks, m.task(a, i))
+		m.doom(t, a, i)
+	}
+	return reply, nil
+}
+
+// choose finds the instances that k names.
+func (m *Machine) choose(k Kill) ([]*instance, error) {
+	var chosen []*instance
+	if k.App != "" {
+		a := m.existing(k.App)
+		if a == nil {
+			return nil, AppNotFound(k.App)
+		}
+		for _, i := range a.instances {
+			if k.Host == "" || k.Host == "*" || strings.Contains(i.Host, k.Host) {
+				chosen = append(chosen, i)
+			}
+		}
+		return chosen, nil
+	}
+	for _, id := range k.Tasks {
+		i := m.tasks[id]
+		switch {
+		case i != nil && !slices.Contains(chosen, i):
+			chosen = append(chosen, i)
+		case i == nil && k.MustExist:
+			return nil, TaskNotFound(id)
+		}
+	}
+	return chosen, nil
+}
+
+// scaleDown ends the chosen instances and wants as many less.
+func (m *Machine) scaleDown(t turn, k Kill, chosen []*instance) (Reply, error) {
+	var targets []target
+	var ids []string
+	for _, i := range chosen {
+		a := m.existing(i.App)
+		if a == nil || i.Doomed {
+			continue
+		}
+		at := slices.Index(ids, i.App)
+		if at < 0 {
+			spec := *a.spec()
+			at = len(ids)
+			ids = append(ids, i.App)
+			targets = append(targets, target{app: a, id: i.App, spec: &spec, action: ScaleApplication})
+		}
+		targets[at].spec.Instances = max(0, targets[at].spec.Instances-1)
+	}
+	if err := m.makeRoom(t, ids, k.Force); err != nil {
+		return Reply{}, err
+	}
+	for _, i := range chosen {
+		m.doom(t, m.apps[i.App], i)
+	}
+	return m.carryOut(t, targets), nil
+}
+
+func (m *Machine) cancel(t turn, c Cancel) error {
+	for _, d := range m.deployments {
+		if d.ID == c.Deployment {
+			m.endDeployment(t, d.ID)
+			return nil
+		}
+	}
+	return notFound(fmt.Sprintf("DeploymentPlan %s does not exist", c.Deployment))
+}
+
+func (m *Machine) resetDelay(r ResetDelay) error {
+	a := m.existing(r.App)
+	if a == nil || a.need == 0 {
+		return notFound(fmt.Sprintf("Application %s not found in tasks queue.", r.App))
+	}
+	a.backoff = backoff{}
+	return nil
+}
