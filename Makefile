@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 MODULE  := github.com/gantry-project/gantry
 
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
-LDFLAGS := -s -w -X $(MODULE)/cmd/gantry/internal/cli.Version=$(VERSION)
+LDFLAGS := -s -w -X $(MODULE)/cmd/gantry/internal/version.stamp=$(VERSION)
 TOOL    := go tool -modfile=tools.mod
 
 # How long make fuzz spends on each target, and arguments for make up.

@@ -32,9 +32,13 @@ func (m *Machine) allocatorAgent(a *agent) *allocatorpb.Agent {
 func contractHoldings(all []ledger.Holding) []*allocatorpb.Holding {
 	list := make([]*allocatorpb.Holding, 0, len(all))
 	for _, h := range all {
-		list = append(list, &allocatorpb.Holding{
-			AgentId: string(h.Agent), FrameworkId: string(h.Framework), Role: h.Role, Resources: h.Resources.Contract(),
-		})
+		list = append(list, contractHolding(h))
 	}
 	return list
+}
+
+func contractHolding(h ledger.Holding) *allocatorpb.Holding {
+	return &allocatorpb.Holding{
+		AgentId: string(h.Agent), FrameworkId: string(h.Framework), Role: h.Role, Resources: h.Resources.Contract(),
+	}
 }

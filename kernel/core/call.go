@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -10,6 +9,16 @@ import (
 	"github.com/gantry-project/gantry/kernel/id"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
+)
+
+// Statuses of the replies, as in HTTP.
+const (
+	statusOK             = 200
+	statusAccepted       = 202
+	statusBadRequest     = 400
+	statusForbidden      = 403
+	statusNotFound       = 404
+	statusNotImplemented = 501
 )
 
 func (m *Machine) reply(ev Call, status int, message string, out *Effects) {
@@ -28,10 +37,10 @@ func (m *Machine) call(ev Call, out *Effects) {
 		return
 	}
 	if what := notYet(ev.Call); what != "" {
-		m.reply(ev, http.StatusNotImplemented, what+" is not supported yet", out)
+		m.reply(ev, statusNotImplemented, what+" is not supported yet", out)
 		return
 	}
-	m.reply(ev, http.StatusAccepted, "", out)
+	m.reply(ev, statusAccepted, "", out)
 	switch c := ev.Call; c.GetType() {
 	case schedulerpb.Call_TEARDOWN:
 		m.removeFramework(f, out)
@@ -58,17 +67,17 @@ func (m *Machine) call(ev Call, out *Effects) {
 func refusal(f *framework, ev Call) (int, string) {
 	switch {
 	case f == nil || f.removed:
-		return http.StatusBadRequest, "Framework cannot be found"
+		return statusBadRequest, "Framework cannot be found"
 	case ev.Principal != "" && ev.Principal != f.principal:
-		return http.StatusBadRequest, fmt.Sprintf("Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", ev.Principal, f.principal)
+		return statusBadRequest, fmt.Sprintf("Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", ev.Principal, f.principal)
 	case f.stream == "":
-		return http.StatusForbidden, "Framework is not subscribed"
+		return statusForbidden, "Framework is not subscribed"
 	case f.plugin != ev.Plugin:
-		return http.StatusForbidden, "Framework is not connected via HTTP"
+		return statusForbidden, "Framework is not connected via HTTP"
 	case ev.Stream == "":
-		return http.StatusBadRequest, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"
+		return statusBadRequest, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"
 	case ev.Stream != f.stream:
-		return http.StatusBadRequest, fmt.Sprintf("The stream ID '%s' included in this request didn't match the stream ID currently associated with framework ID %s", ev.Stream, f.id)
+		return statusBadRequest, fmt.Sprintf("The stream ID '%s' included in this request didn't match the stream ID currently associated with framework ID %s", ev.Stream, f.id)
 	}
 	return 0, ""
 }
@@ -130,9 +139,9 @@ func (m *Machine) operatorKill(ev KillTask, out *Effects) {
 	}
 	f := m.frameworks[ev.Task.Framework]
 	if f == nil || f.tasks[ev.Task.Task] == nil {
-		answer(http.StatusNotFound, fmt.Sprintf("No task %s of framework %s is running", ev.Task.Task, ev.Task.Framework))
+		answer(statusNotFound, fmt.Sprintf("No task %s of framework %s is running", ev.Task.Task, ev.Task.Framework))
 		return
 	}
-	answer(http.StatusAccepted, "")
+	answer(statusAccepted, "")
 	m.kill(f, &schedulerpb.Call_Kill{TaskId: &mesos.TaskID{Value: proto.String(string(ev.Task.Task))}}, out)
 }

@@ -63,7 +63,7 @@ func failoverTimeout(info *mesos.FrameworkInfo) time.Duration {
 // of one that fails over from another connection. What is wrong with it is said on the
 // stream, as the reference does.
 func (m *Machine) subscribe(ev Call, out *Effects) {
-	m.reply(ev, 200, "", out)
+	m.reply(ev, statusOK, "", out)
 	f, err := m.subscriber(ev)
 	if err != nil {
 		out.Notify = append(out.Notify, Notice{Stream: ev.Stream, Close: true, Event: errorEvent(err.Error())})

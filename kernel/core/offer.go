@@ -129,12 +129,12 @@ func (m *Machine) takeBack(o *offer) ledger.Claim {
 }
 
 // recovered tells the allocator what a framework holds no longer.
-func (m *Machine) recovered(a *agent, f id.Framework, role string, r ledger.Resources, refuse time.Duration, out *Effects) {
-	if !a.announced || r.Empty() {
+func (m *Machine) recovered(h ledger.Holding, refuse time.Duration, out *Effects) {
+	if !m.agents[h.Agent].announced || h.Resources.Empty() {
 		return
 	}
 	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Recovered{Recovered: &allocatorpb.Recovered{
-		Holding:     &allocatorpb.Holding{AgentId: string(a.id), FrameworkId: string(f), Role: role, Resources: r.Contract()},
+		Holding:     contractHolding(h),
 		RefuseNanos: int64(refuse),
 	}}}, out)
 }
@@ -142,7 +142,7 @@ func (m *Machine) recovered(a *agent, f id.Framework, role string, r ledger.Reso
 // withdraw ends an offer without a word to its framework.
 func (m *Machine) withdraw(o *offer, refuse time.Duration, out *Effects) {
 	c := m.takeBack(o)
-	m.recovered(m.agents[o.agent], o.framework, o.role, c.Resources, refuse, out)
+	m.recovered(ledger.Holding{Agent: o.agent, Framework: o.framework, Role: o.role, Resources: c.Resources}, refuse, out)
 }
 
 // rescind ends an offer and tells its framework.
@@ -193,7 +193,7 @@ func (m *Machine) accept(f *framework, c *schedulerpb.Call_Accept, out *Effects)
 	for _, oid := range m.ledger.Overdrawn(a.id) {
 		m.rescind(m.offers[oid], out)
 	}
-	m.recovered(a, f.id, role, pool, rules.RefuseSeconds(c.GetFilters()), out)
+	m.recovered(ledger.Holding{Agent: a.id, Framework: f.id, Role: role, Resources: pool}, rules.RefuseSeconds(c.GetFilters()), out)
 }
 
 // acceptable finds the offers of an ACCEPT: all known, the framework's, each once, of one

@@ -146,10 +146,17 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 		t.state = next
 	}
 	t.note(s)
-	t.pending = s
 	if lifecycle.Terminal(t.state) {
 		m.release(t, out)
 	}
+	if len(s.GetUuid()) == 0 { // said once, and not waited for
+		m.notifyUpdate(f, s, out)
+		if lifecycle.Terminal(s.GetState()) {
+			m.dropTask(t, out)
+		}
+		return
+	}
+	t.pending = s
 	if f.removed {
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
 		t.pending = nil
@@ -185,7 +192,7 @@ func (m *Machine) release(t *task, out *Effects) {
 	if !ok {
 		panic("core: task " + t.key.String() + " has no use in the ledger")
 	}
-	m.recovered(m.agents[t.agent], t.key.Framework, t.role, u.Resources, 0, out)
+	m.recovered(ledger.Holding{Agent: t.agent, Framework: t.key.Framework, Role: t.role, Resources: u.Resources}, 0, out)
 }
 
 // dropTask moves a task to the completed ones of its framework.

@@ -28,7 +28,7 @@ func (m *Machine) Check() error {
 			return fmt.Errorf("task %s: %w", t.key, err)
 		}
 	}
-	for fid, f := range m.frameworks {
+	for fid, f := range m.frameworks { // any order: any that is wrong will do
 		if f.tasks != held[fid] || f.tasks == 0 {
 			return fmt.Errorf("framework %s counts %d tasks and has %d", fid, f.tasks, held[fid])
 		}

@@ -128,7 +128,7 @@ func (m *Machine) NextDeadline() (step.Time, bool) {
 			next, some = at, true
 		}
 	}
-	for _, t := range m.tasks {
+	for _, t := range m.tasks { // any order: the least of all
 		if t.killDue() {
 			add(t.kill.due)
 		}
@@ -151,7 +151,7 @@ func (m *Machine) Linked() bool { return m.link.welcome }
 // Live is how many tasks have not ended.
 func (m *Machine) Live() int {
 	live := 0
-	for _, t := range m.tasks {
+	for _, t := range m.tasks { // any order: a count
 		if !t.ended() {
 			live++
 		}
@@ -212,7 +212,7 @@ func (m *Machine) recover(ev Recovered) {
 		m.owners[t.container] = t
 		m.frameworks[t.key.Framework].tasks++
 	}
-	for fid, f := range m.frameworks {
+	for fid, f := range m.frameworks { // any order: each is dropped, and flush sorts
 		if f.tasks == 0 {
 			delete(m.frameworks, fid)
 			m.dirtyFrameworks[fid] = true

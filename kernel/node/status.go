@@ -11,8 +11,12 @@ import (
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
-// exitStatusLabel is the label of a status that holds the command's exit status.
-const exitStatusLabel = "exit_status"
+// Labels of a last status: the command's exit status, or the number of the signal that
+// ended it.
+const (
+	exitStatusLabel = "exit_status"
+	exitSignalLabel = "exit_signal"
+)
 
 // status is a new one of a task, as its executor would send it.
 func (m *Machine) status(t *task, state mesos.TaskState) *mesos.TaskStatus {
@@ -59,16 +63,19 @@ func (m *Machine) exitStatus(t *task, exit *containerpb.Exit) *mesos.TaskStatus 
 		m.explainMemory(t, exit, s)
 	case exit.GetSignal() != 0:
 		s.Message = proto.String("Command terminated with signal " + signalName(exit.Signal))
+		label(s, exitSignalLabel, exit.GetSignal())
 	default:
 		s.Message = proto.String(fmt.Sprintf("Command exited with status %d", exit.GetStatus()))
-		s.Labels = &mesos.Labels{Labels: []*mesos.Label{{
-			Key: proto.String(exitStatusLabel), Value: proto.String(strconv.Itoa(int(exit.GetStatus()))),
-		}}}
+		label(s, exitStatusLabel, exit.GetStatus())
 		if exit.GetStatus() == 0 {
 			s.State = mesos.TaskState_TASK_FINISHED.Enum()
 		}
 	}
 	return s
+}
+
+func label(s *mesos.TaskStatus, key string, n int32) {
+	s.Labels = &mesos.Labels{Labels: []*mesos.Label{{Key: &key, Value: proto.String(strconv.Itoa(int(n)))}}}
 }
 
 func (m *Machine) explainMemory(t *task, exit *containerpb.Exit, s *mesos.TaskStatus) {

@@ -108,7 +108,7 @@ func taskResources(t *mesos.TaskInfo, allocated string) (ledger.Resources, error
 func limits(limits map[string]*mesos.Value_Scalar, want ledger.Resources) error {
 	cpus, limitsCPU := limits["cpus"]
 	mem, limitsMem := limits["mem"]
-	for name := range limits {
+	for name := range limits { // any order: one answer for all
 		if name != "cpus" && name != "mem" {
 			return refuse("Only cpus and mem may be included in a task's resource limits")
 		}

@@ -237,7 +237,7 @@ func await(t *testing.T, within time.Duration, what string, describe func() stri
 }
 
 // processes returns the ids of the cluster's processes: those that have its work dir in their arguments, or are in
-// its cgroups.
+// its cgroups. One that has ended and waits for the system's first process to notice is none: it was orphaned by design.
 func (c *cluster) processes() []int {
 	c.t.Helper()
 	group := cgroup.Name(c.workDir)
@@ -254,11 +254,17 @@ func (c *cluster) processes() []int {
 		// A process that has just ended reads as empty.
 		args, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
 		groups, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
-		if bytes.Contains(args, []byte(c.workDir)) || bytes.Contains(groups, []byte(group)) {
+		if !orphanEnded(pid) && (bytes.Contains(args, []byte(c.workDir)) || bytes.Contains(groups, []byte(group))) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// orphanEnded reports whether a process is a zombie that belongs to the system's first process.
+func orphanEnded(pid int) bool {
+	status, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	return bytes.Contains(status, []byte("\nState:\tZ")) && bytes.Contains(status, []byte("\nPPid:\t1\n"))
 }
 
 // instances returns the process ids of the demo's instances.

@@ -12,8 +12,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/version"
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
@@ -62,7 +62,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	}
 	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup}
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
-		Node:  node.Config{Info: info, Version: cli.VersionString()},
+		Node:  node.Config{Info: info, Version: version.String()},
 		Boot:  boot,
 		Store: checkpoint,
 		Dial: func(ctx context.Context) (run.AgentLink, error) {
@@ -148,7 +148,7 @@ func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err
 	if err != nil {
 		return nil, fmt.Errorf("open the folder of sandboxes: %w", err)
 	}
-	version := &mesos.VersionInfo{Version: proto.String(cli.VersionString())}
+	version := &mesos.VersionInfo{Version: proto.String(version.String())}
 	server := api.NewServer(api.Secure(api.NewAgent(api.AgentConfig{
 		State: agent, Version: version, Sandboxes: sandboxes,
 	}), api.SecureConfig{}))

@@ -7,16 +7,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/client"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/version"
 )
-
-// Version is stamped by the linker (see the Makefile); without it the build's own record is told.
-var Version = ""
 
 // The exit statuses of gantry; `gantry run` has more, see its help.
 const (
@@ -142,27 +139,10 @@ func (s *session) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`
-			}{VersionString()}
+			}{version.String()}
 			return s.show(v, func(t *table) { t.line("gantry %s", v.Version) })
 		},
 	}
 	s.jsonFlag(c)
 	return c
-}
-
-// VersionString returns the stamped version, or the commit that the build recorded.
-func VersionString() string {
-	if Version != "" {
-		return Version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "devel " + setting.Value
-		}
-	}
-	return "devel"
 }

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/version"
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
 	"github.com/gantry-project/gantry/kernel/core"
@@ -196,7 +196,7 @@ func (s *server) handler() http.Handler {
 		Operator:  s.master,
 		Console:   console{s},
 		Readiness: console{s},
-		Version:   &mesos.VersionInfo{Version: proto.String(cli.VersionString())},
+		Version:   &mesos.VersionInfo{Version: proto.String(version.String())},
 		Flags: []*mesos.Flag{
 			{Name: proto.String("work_dir"), Value: proto.String(s.cfg.WorkDir)},
 			{Name: proto.String("plugins"), Value: proto.String(s.cfg.Plugins)},
@@ -227,7 +227,7 @@ func masterInfo(mid string, at net.Addr) *mesos.MasterInfo {
 	info := &mesos.MasterInfo{
 		Id: proto.String(mid), Ip: proto.Uint32(0), Port: proto.Uint32(uint32(addr.Port())),
 		Pid: proto.String("master@" + at.String()), Hostname: proto.String(addr.Addr().String()),
-		Version: proto.String(cli.VersionString()),
+		Version: proto.String(version.String()),
 		Address: &mesos.Address{Hostname: proto.String(addr.Addr().String()), Ip: proto.String(addr.Addr().String()), Port: proto.Int32(int32(addr.Port()))},
 	}
 	if ip := addr.Addr().Unmap(); ip.Is4() {

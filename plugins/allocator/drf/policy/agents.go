@@ -41,13 +41,13 @@ type filter struct {
 type standing int
 
 const (
-	clear   standing = iota // never refused
-	behind                  // refused, but that is over: after everybody who is clear
+	unasked standing = iota // never refused
+	behind                  // refused, but that is over: after everybody who has not
 	blocked                 // refused, and still is
 )
 
 func (a *agent) standing(s *subscription, offer bag, now int64) standing {
-	worst := clear
+	worst := unasked
 	for _, f := range a.filters[s] {
 		if !offer.within(f.refused) {
 			continue

@@ -10,7 +10,8 @@ import (
 )
 
 // rejectionPause is how long something that the kernel rejected is not proposed again:
-// the message that explains the rejection is on its way.
+// the message that explains the rejection is on its way. A snapshot is such a message, and
+// ends the pause of an agent.
 const rejectionPause = int64(time.Second)
 
 // Policy is the allocator's whole state. Make one with New; it is for one goroutine.
@@ -237,7 +238,7 @@ func (p *Policy) pick(a *agent, rest bag, everybody bool) (*subscription, bag) {
 				continue
 			}
 			switch a.standing(s, parts[class], p.now) {
-			case clear:
+			case unasked:
 				return s, parts[class]
 			case behind:
 				if second == nil {

@@ -141,6 +141,40 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// holding says that a framework uses all of an agent.
+func holding(agent, framework, role string, cpus, mem int64) *allocatorpb.Delta {
+	d := agentIs(agent, scalars(cpus, mem)...)
+	d.GetAgent().Holdings = []*allocatorpb.Holding{{
+		AgentId: agent, FrameworkId: framework, Role: role, Resources: scalars(cpus, mem),
+	}}
+	return d
+}
+
+// Within a role the framework with the smallest share comes first, though others have
+// waited longer for a turn.
+func TestFrameworksOfARoleByTheirShare(t *testing.T) {
+	c := newCluster(t, Config{})
+	c.expect(c.tell(
+		frameworkIs("A", "*"), frameworkIs("B", "*"), frameworkIs("C", "*"),
+		holding("a", "A", "*", 8, 64), holding("b", "B", "*", 2, 256), holding("c", "C", "*", 3, 64),
+	), "")
+	t.Log("dominant shares: A 8/13 of the CPUs, B 256/384 of the memory, C 3/13 of the CPUs")
+	c.expect(c.tell(agentIs("s1", scalars(1, 64)...)), "C@s1")
+	t.Log("C has 4/14 now and is still the least, though the others never had a turn")
+	c.expect(c.tell(agentIs("s2", scalars(1, 64)...)), "C@s2")
+}
+
+// What was held on an agent that is gone does not count any more.
+func TestRemovedAgentIsNoShare(t *testing.T) {
+	c := newCluster(t, Config{})
+	c.expect(c.tell(
+		frameworkIs("A", "*"), frameworkIs("B", "*"),
+		holding("a", "A", "*", 8, 64), holding("b", "B", "*", 2, 64),
+	), "")
+	c.expect(c.tell(&allocatorpb.Delta{Body: &allocatorpb.Delta_AgentRemoved{AgentRemoved: "a"}}), "")
+	c.expect(c.tell(agentIs("s", scalars(2, 64)...)), "A@s")
+}
+
 func TestRefusals(t *testing.T) {
 	c := newCluster(t, Config{})
 	g := c.expect(c.tell(agentIs("s", scalars(4, 64)...), frameworkIs("A", "*")), "A@s")
