@@ -127,11 +127,14 @@ func (m *Master) Epoch() uint64 { return m.cfg.Core.Epoch }
 func (m *Master) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 1)
-	go func() { failed <- m.commit(ctx) }()
+	committed := make(chan error, 1)
+	go func() {
+		defer cancel() // without durable writes there is nothing left to do
+		committed <- m.commit(ctx)
+	}()
 	err := m.own(ctx)
 	cancel()
-	err = errors.Join(err, <-failed)
+	err = errors.Join(err, <-committed)
 	close(m.done)
 	m.out.closeAll()
 	return err

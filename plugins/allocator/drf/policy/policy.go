@@ -291,7 +291,7 @@ func (p *Policy) judged(v *allocatorpb.Verdict) {
 	id, applied := v.GetGrantId(), v.GetRejection() == allocatorpb.Rejection_NONE
 	if g, ok := p.orphans[id]; ok && applied {
 		if a := p.agents[g.agent]; a != nil {
-			p.hold(a, p.subscription(g.holder), g.resources)
+			p.book(a, g.holder, g.resources)
 		}
 	}
 	// Verdicts come in the order of grants: what is older went unanswered before the snapshot.

@@ -374,7 +374,7 @@ func TestGrantsAreSafeAndConserveWork(t *testing.T) {
 	granted = 0
 	runs := 0
 	defer func() {
-		if granted < 5*runs {
+		if !t.Failed() && granted < 5*runs {
 			t.Errorf("%d grants in %d runs: the test shows little", granted, runs)
 		}
 	}()

@@ -78,7 +78,7 @@ func (p *Policy) putAgent(m *allocatorpb.Agent) *agent {
 	if len(m.GetHoldings()) > 0 {
 		p.empty(a)
 		for _, h := range m.GetHoldings() {
-			p.hold(a, p.subscription(holder{h.GetFrameworkId(), h.GetRole()}), read(h.GetResources()))
+			p.book(a, holder{h.GetFrameworkId(), h.GetRole()}, read(h.GetResources()))
 		}
 	}
 	p.mark(a)
@@ -179,7 +179,7 @@ func (p *Policy) putRole(m *allocatorpb.Role) {
 
 func (p *Policy) charged(m *allocatorpb.Holding) {
 	if a := p.agents[m.GetAgentId()]; a != nil {
-		p.hold(a, p.subscription(holder{m.GetFrameworkId(), m.GetRole()}), read(m.GetResources()))
+		p.book(a, holder{m.GetFrameworkId(), m.GetRole()}, read(m.GetResources()))
 	}
 }
 
@@ -225,6 +225,13 @@ func (p *Policy) hurry(s *subscription) {
 		s.eager = true
 		p.eager = append(p.eager, s)
 	}
+}
+
+// book charges b on a to h, of whom nothing may be known yet, nor after if b is empty.
+func (p *Policy) book(a *agent, h holder, b bag) {
+	s := p.subscription(h)
+	p.hold(a, s, b)
+	p.prune(s)
 }
 
 // hold charges b on a to s.

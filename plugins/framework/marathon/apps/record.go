@@ -2,6 +2,7 @@ package apps
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -109,7 +110,7 @@ func (l *loader) read(w Write) error {
 	case w.Key == incarnationKey:
 		l.incarnation = r.Incarnation
 	default:
-		return fmt.Errorf("it is empty")
+		return errors.New("it is empty")
 	}
 	return nil
 }

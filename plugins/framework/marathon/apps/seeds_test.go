@@ -179,7 +179,7 @@ func (c *cluster) anyRequest() Op {
 	change.Body, _ = ParsePatch([]byte(body + "}"))
 	if c.chance(20) {
 		var ids []string
-		for task := range c.m.tasks {
+		for _, task := range sortedKeys(c.m.tasks) {
 			ids = append(ids, task)
 		}
 		return Kill{Tasks: ids[:min(1, len(ids))], Scale: c.chance(50), Force: c.chance(50)}

@@ -220,7 +220,7 @@ func (m *Machine) fail(t turn, a *app, i *instance, state mesos.TaskState, messa
 	m.counts.failed++
 	a.failure = &TaskFailure{
 		AppID: a.id, Host: i.Host, Message: message, State: state.String(), TaskID: i.Task,
-		Timestamp: t.now, Version: i.Version, AgentID: i.Agent,
+		Timestamp: t.now.Truncate(time.Millisecond), Version: i.Version, AgentID: i.Agent,
 	}
 	t.put(encode(failureKey(a.id), record{Failure: a.failure}))
 }

@@ -50,7 +50,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Marathon-Leader", "http://"+s.place.Address)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-XSS-Protection", "1; mode=block")
-	h.Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if err := s.route(w, r, split(r.URL.Path)); err != nil {
 		writeError(w, err)
