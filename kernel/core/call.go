@@ -21,6 +21,13 @@ const (
 	statusNotImplemented = 501
 )
 
+// sentence is an error in the words of the wire, which begin with a capital letter.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
+func sentencef(format string, args ...any) error { return sentence(fmt.Sprintf(format, args...)) }
+
 func (m *Machine) reply(ev Call, status int, message string, out *Effects) {
 	out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: status, Message: message})
 }

@@ -127,7 +127,7 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 	}
 	f := m.frameworks[fid]
 	if m.wasRemoved(fid) || f != nil && f.removed {
-		return nil, fmt.Errorf("Framework has been removed")
+		return nil, sentencef("Framework has been removed")
 	}
 	if f == nil {
 		f = newFramework(fid, ev.Plugin)
@@ -139,7 +139,7 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 		return f, nil
 	}
 	if f.plugin != ev.Plugin {
-		return nil, fmt.Errorf("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
+		return nil, sentencef("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
 	}
 	return f, rules.Resubscribe(f.info, info)
 }

@@ -206,21 +206,21 @@ func (m *Machine) acceptable(f *framework, ids []*mesos.OfferID) ([]*offer, erro
 		o := f.offers[id.Offer(oid.GetValue())]
 		switch {
 		case o == nil:
-			err = fmt.Errorf("Offer %s is no longer valid", oid.GetValue())
+			err = sentencef("Offer %s is no longer valid", oid.GetValue())
 			continue
 		case seen[o.id]:
-			err = fmt.Errorf("Duplicate offer %s in offer list", o.id)
+			err = sentencef("Duplicate offer %s in offer list", o.id)
 			continue
 		case len(offers) > 0 && o.agent != offers[0].agent:
-			err = fmt.Errorf("Aggregated offers must belong to one single agent. Offer %s uses agent %s and agent %s", o.id, o.agent, offers[0].agent)
+			err = sentencef("Aggregated offers must belong to one single agent. Offer %s uses agent %s and agent %s", o.id, o.agent, offers[0].agent)
 		case len(offers) > 0 && o.role != offers[0].role:
-			err = fmt.Errorf("Aggregated offers must be allocated to the same role. Offer %s uses role %s but another is using role %s", o.id, o.role, offers[0].role)
+			err = sentencef("Aggregated offers must be allocated to the same role. Offer %s uses role %s but another is using role %s", o.id, o.role, offers[0].role)
 		}
 		seen[o.id] = true
 		offers = append(offers, o)
 	}
 	if len(ids) == 0 {
-		err = errors.New("No offers specified")
+		err = sentence("No offers specified")
 	}
 	return offers, err
 }

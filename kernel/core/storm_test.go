@@ -54,7 +54,6 @@ type storm struct {
 	uuid       int
 	grants     uint64
 	epoch      uint64
-	ended      map[id.TaskKey]bool
 }
 
 type stormAgent struct {
@@ -67,7 +66,6 @@ type stormTask struct {
 	info   *mesos.TaskInfo
 	queue  []*mesos.TaskStatus // unacknowledged, oldest first
 	latest *mesos.TaskStatus
-	orphan bool // its framework has been ended: no acknowledgement is waited for
 }
 
 type stormFramework struct {
