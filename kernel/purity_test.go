@@ -24,6 +24,7 @@ import (
 var pure = []string{
 	"kernel/core", "kernel/node", "kernel/ledger", "kernel/lifecycle", "kernel/rules", "kernel/id", "kernel/step",
 	"plugins/framework/marathon/apps",
+	"plugins/framework/marathon/definition",
 	"plugins/allocator/*/policy",
 }
 

@@ -109,6 +109,7 @@ func TestRootFilesystem(t *testing.T) {
 		{"echo 1 2>/dev/null >/proc/sys/vm/overcommit_memory || echo refused", "refused\n"},
 		{"ls /proc/1/root/ >/dev/null && cat /proc/1/comm", "sh\n"},
 		{"ls /sys/firmware /sys/devices/virtual/powercap 2>/dev/null | grep -v :", "\n"},
+		{"grep -v ':/$' /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused", "refused\n"},
 		{"getent hosts localhost >/dev/null && cat /etc/os-release | grep -c '^ID='", "1\n"},
 	} {
 		id := "fs-" + string(rune('a'+i))
@@ -118,6 +119,35 @@ func TestRootFilesystem(t *testing.T) {
 		if out := h.output(t, id, "stdout"); strings.TrimSpace(out) != strings.TrimSpace(tc.stdout) {
 			t.Errorf("%s\nwrote %q, want %q; stderr %q", tc.script, out, tc.stdout, h.output(t, id, "stderr"))
 		}
+	}
+}
+
+func TestDevices(t *testing.T) {
+	h := newHost(t)
+	dir := filepath.Join(h.work, "nodes")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, minor := range map[string]int{"zero": 1<<8 | 5, "serial": 4<<8 | 64} {
+		if err := syscall.Mknod(filepath.Join(dir, name), syscall.S_IFCHR|0o666, minor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec := h.spec(t, "devices", "sh", "-c", "(: </mnt/nodes/serial) 2>&1 | grep -o 'not permitted'; head -c1 /mnt/nodes/zero >/dev/null && echo ok")
+	spec.Mounts = append(spec.Mounts, &containerpb.Mount{Source: dir, Target: "/mnt/nodes", Type: "bind"})
+	h.run(t, spec)
+	if got, want := h.output(t, "devices", "stdout"), "not permitted\nok\n"; got != want {
+		t.Errorf("got %q, want %q; stderr %q", got, want, h.output(t, "devices", "stderr"))
+	}
+}
+
+func TestLongHostname(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec(t, "long", "hostname")
+	spec.Hostname = strings.Repeat("h", 70)
+	h.run(t, spec)
+	if got, want := h.output(t, "long", "stdout"), spec.Hostname[:63]+"\n"; got != want {
+		t.Errorf("the hostname is %q, want %q", got, want)
 	}
 }
 
@@ -142,19 +172,30 @@ func TestOtherUser(t *testing.T) {
 func TestLimits(t *testing.T) {
 	h := newHost(t)
 	h.start(t, h.spec(t, "limits", "sleep", "1000"))
-	for _, f := range []struct{ controller, v1, v2, want string }{
-		{"cpu", "cpu.shares", "", "512"},
-		{"cpu", "cpu.cfs_quota_us", "cpu.max", "50000"},
-		{"memory", "memory.limit_in_bytes", "memory.max", "67108864"},
-		{"pids", "pids.max", "pids.max", "1024"},
-	} {
-		if got := h.controlFile(t, "limits", f.controller, f.v1, f.v2); !strings.HasPrefix(got, f.want) {
-			t.Errorf("%s is %s, want %s", f.v1, got, f.want)
-		}
-	}
 	features, err := cgroup.Probe()
 	if err != nil {
 		t.Fatal(err)
+	}
+	limits := []struct{ controller, file, want string }{
+		{"cpu", "cpu.shares", "512"},
+		{"cpu", "cpu.cfs_quota_us", "50000"},
+		{"memory", "memory.limit_in_bytes", "67108864"},
+		{"pids", "pids.max", "1024"},
+	}
+	if features.Unified {
+		limits = []struct{ controller, file, want string }{
+			{"", "cpu.weight", "50"},
+			{"", "cpu.max", "50000 100000"},
+			{"", "memory.max", "67108864"},
+			{"", "memory.swap.max", "0"},
+			{"", "pids.max", "1024"},
+		}
+	}
+	for _, l := range limits {
+		data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", l.controller, cgroup.Container(h.parent, "limits"), l.file))
+		if got := strings.TrimSpace(string(data)); got != l.want {
+			t.Errorf("%s is %q, want %q: %v", l.file, got, l.want, err)
+		}
 	}
 	if members, err := features.Members(cgroup.Container(h.parent, "limits")); err != nil || len(members) != 1 {
 		t.Errorf("members of the cgroup: %v, %v", members, err)

@@ -151,6 +151,9 @@ func TestRemoveKillsWhatIsInside(t *testing.T) {
 // write.
 func place(t *testing.T, f Features, group string, pid int) {
 	t.Helper()
+	if f.Unified {
+		delegate(t, f.Hierarchies[0].Mount, group)
+	}
 	for _, h := range f.Hierarchies {
 		dir := filepath.Join(h.Mount, group)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -160,6 +163,21 @@ func place(t *testing.T, f Features, group string, pid int) {
 			if err := write(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// delegate makes the groups down to group, which on version 2 have a controller only
+// where those above let them.
+func delegate(t *testing.T, dir, group string) {
+	t.Helper()
+	for name := range strings.SplitSeq(strings.TrimPrefix(group, "/"), "/") {
+		if err := write(dir, "cgroup.subtree_control", "+cpu +memory"); err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(dir, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

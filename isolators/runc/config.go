@@ -61,12 +61,15 @@ func (r *Runtime) translate(spec *containerpb.Spec) (*configs.Config, *libcontai
 		Version:  specs.Version,
 		Process:  process(spec),
 		Root:     &specs.Root{Path: spec.GetRootfs(), Readonly: !spec.GetWritableRootfs()},
-		Hostname: spec.GetHostname(),
+		Hostname: hostname(spec.GetHostname()),
 		Mounts:   mounts(spec.GetMounts()),
 		Linux:    linux,
 	}})
 	if err != nil {
 		return nil, nil, err
+	}
+	if r.cgroups.Unified {
+		config.Cgroups.CpuWeight = weight(spec.GetLimits().GetCpuMilli())
 	}
 	config.Cgroups.Devices = slices.DeleteFunc(config.Cgroups.Devices, tooMuch)
 	config.Rlimits, err = rlimits(spec.GetRlimits())
@@ -157,6 +160,23 @@ func resources(l *containerpb.Limits, swap bool) *specs.LinuxResources {
 		r.Pids = &specs.LinuxPids{Limit: &pids}
 	}
 	return r
+}
+
+// weight is the share of CPU time on version 2: in proportion to milli, which
+// libcontainer's own conversion of version 1's shares is not, and the kernel's default
+// for one CPU. Zero leaves it.
+func weight(milli int64) uint64 {
+	const most = 10_000
+	if milli <= 0 {
+		return 0
+	}
+	return uint64(min(max(milli/10, 1), most))
+}
+
+// hostname cuts name to what every kernel takes, and programs that look it up do.
+func hostname(name string) string {
+	const most = 63
+	return name[:min(len(name), most)]
 }
 
 // tooMuch finds what libcontainer allows every container beyond the usual devices:

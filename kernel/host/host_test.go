@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +55,7 @@ func TestMain(m *testing.M) {
 // hostUntilKilled runs a host of the plugin binary and prints the pid of its process.
 func hostUntilKilled(dir, binary string) {
 	cfg := Config{
-		Manifest:      Manifest{Plugins: []Entry{{Name: "idle", Kind: Framework, Path: binary, MemoryMB: 64}}},
+		Manifest:      Manifest{Plugins: []Entry{{Name: "stops", Kind: Framework, Path: binary, MemoryMB: 64}}},
 		Dir:           filepath.Join(dir, "run"),
 		MasterAddress: func() string { return "" },
 		Frameworks:    sink{},
@@ -330,6 +332,8 @@ func TestKilledPluginIsStartedAgain(t *testing.T) {
 	}
 }
 
+// The plugin is a stopped process: it can't notice that its host is gone and leave, as
+// one that runs would. Only the kernel's signal ends it.
 func TestPluginsDieWithAHostThatIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	host := exec.Command(os.Args[0], binary)
@@ -342,14 +346,66 @@ func TestPluginsDieWithAHostThatIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
+	var pid int
+	_, scanErr := fmt.Sscan(line, &pid)
+	if err == nil && scanErr == nil {
+		awaitStopped(t, pid)
+	}
 	_ = host.Process.Kill()
 	_ = host.Wait()
-	var pid int
-	if _, scanErr := fmt.Sscan(line, &pid); err != nil || scanErr != nil {
+	_ = os.RemoveAll(socketDir(filepath.Join(dir, "run"))) // nobody else will
+	if err != nil || scanErr != nil {
 		t.Fatalf("the host said %q (%v)", line, err)
 	}
 	awaitGone(t, pid)
-	_ = os.RemoveAll(socketDir(filepath.Join(dir, "run"))) // nobody else will
+}
+
+// awaitStopped waits until a signal has stopped the process.
+func awaitStopped(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.After(10 * time.Second); ; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(stat), ") T ") {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("process %d did not stop: %s", pid, stat)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// A plugin that listens but has not said that it is ready gets no traffic.
+func TestNoTrafficBeforeReady(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "http")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") })}
+	go plugin.Serve(listener)
+	defer plugin.Close()
+	f, err := newFront("web", "127.0.0.1:0", socket, func(h http.Handler) http.Handler { return h })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	get := func() (int, string) {
+		w := httptest.NewRecorder()
+		f.server.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		return w.Code, w.Body.String()
+	}
+	if code, body := get(); code != 503 {
+		t.Errorf("before ready: %d %s", code, body)
+	}
+	f.ready.Store(true)
+	if code, body := get(); code != 200 || body != "served" {
+		t.Errorf("when ready: %d %s", code, body)
+	}
 }
 
 func TestSwappedBinaryIsRefused(t *testing.T) {

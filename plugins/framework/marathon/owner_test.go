@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	"github.com/gantry-project/gantry/sdk/framework"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -166,7 +167,7 @@ func (m *memory) connect(t *testing.T) *session {
 }
 
 func (s *session) create(t *testing.T, body string) error {
-	patch, err := apps.ParsePatch([]byte(body))
+	patch, err := definition.ParsePatch([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}

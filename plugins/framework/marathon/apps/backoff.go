@@ -1,5 +1,7 @@
 package apps
 
+import "github.com/gantry-project/gantry/plugins/framework/marathon/definition"
+
 import "time"
 
 // backoff delays launches of an app whose tasks end by themselves. The zero value delays
@@ -11,7 +13,7 @@ type backoff struct {
 }
 
 // increase is called when a task failed or finished.
-func (b *backoff) increase(now time.Time, a *App) {
+func (b *backoff) increase(now time.Time, a *definition.App) {
 	b.most = time.Duration(a.MaxLaunchDelaySeconds) * time.Second
 	if b.delay == 0 {
 		b.delay = time.Duration(a.BackoffSeconds) * time.Second

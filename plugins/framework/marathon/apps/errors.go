@@ -3,10 +3,9 @@ package apps
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
-// Refusals of a request. InvalidError, SyntaxError and LockedError carry more and are
+// Refusals of a request. definition.InvalidError, SyntaxError and LockedError carry more and are
 // found with errors.As.
 var (
 	// ErrNotFound is wrapped by what names an app, task, version or deployment that is not there.
@@ -16,50 +15,6 @@ var (
 	// ErrTooMany is wrapped by what would exceed a limit of the whole machine.
 	ErrTooMany = errors.New("too many")
 )
-
-// SyntaxError is a body that is not JSON.
-type SyntaxError struct{ Detail string }
-
-func (e *SyntaxError) Error() string { return "Invalid JSON: " + e.Detail }
-
-// Detail is what is wrong at one place of a definition.
-type Detail struct {
-	Path   string   `json:"path"`
-	Errors []string `json:"errors"`
-}
-
-// InvalidError is a definition of the wrong shape (Shape) or with values that break a rule.
-type InvalidError struct {
-	Shape   bool
-	Details []Detail
-}
-
-func (e *InvalidError) Error() string {
-	var b strings.Builder
-	for _, d := range e.Details {
-		fmt.Fprintf(&b, "; %s: %s", d.Path, strings.Join(d.Errors, ", "))
-	}
-	return "Object is not valid" + b.String()
-}
-
-func (e *InvalidError) add(path, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	for i := range e.Details {
-		if e.Details[i].Path == path {
-			e.Details[i].Errors = append(e.Details[i].Errors, text)
-			return
-		}
-	}
-	e.Details = append(e.Details, Detail{Path: path, Errors: []string{text}})
-}
-
-// orNil is e as an error when it holds anything.
-func (e *InvalidError) orNil() error {
-	if len(e.Details) == 0 {
-		return nil
-	}
-	return e
-}
 
 // LockedError refuses a change of an app that deployments are still working on.
 type LockedError struct{ Deployments []string }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -16,7 +17,7 @@ const eagerProbe = 2 * time.Second
 // health is what one check found out about one instance. It is not recorded: a new
 // process asks again.
 type health struct {
-	check        HealthCheck
+	check        definition.HealthCheck
 	next         time.Time // when it is due; never while it is under way
 	pending      bool
 	firstSuccess time.Time
@@ -97,7 +98,7 @@ func (m *Machine) probeInstance(t turn, i *instance) {
 		if h.next == never || t.now.Before(h.next) || m.probes >= maxProbes {
 			continue
 		}
-		port, ok := h.check.port(i.Ports)
+		port, ok := h.check.PortOf(i.Ports)
 		if !ok {
 			h.next = never // validation saw to it; a record of another version may not have
 			continue
@@ -112,20 +113,6 @@ func (m *Machine) probeInstance(t turn, i *instance) {
 			Timeout: max(time.Second, time.Duration(h.check.TimeoutSeconds)*time.Second),
 		})
 	}
-}
-
-func (c *HealthCheck) port(ports []int) (int, bool) {
-	if c.Port != nil {
-		return *c.Port, true
-	}
-	index := 0
-	if c.PortIndex != nil {
-		index = *c.PortIndex
-	}
-	if index < 0 || index >= len(ports) {
-		return 0, false
-	}
-	return ports[index], true
 }
 
 // probed applies the outcome of one check.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -39,7 +40,7 @@ type life struct {
 // instance is one task.
 type instance struct {
 	life
-	spec   *App // it was launched from; nil when that version was trimmed
+	spec   *definition.App // it was launched from; nil when that version was trimmed
 	health []health
 	killAt time.Time // a doomed one is told again
 }
@@ -119,7 +120,7 @@ func byKillOrder(instances []*instance, selection string) {
 			return c
 		}
 		age := cmp.Or(a.Staged.Compare(b.Staged), compareTaskIDs(a.Task, b.Task))
-		if selection == oldestFirst {
+		if selection == definition.OldestFirst {
 			return age
 		}
 		return -age

@@ -2,11 +2,13 @@ package apps
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
@@ -34,6 +36,7 @@ const (
 	maxProbes         = 256 // health probes under way
 	maxVersions       = 50  // kept of an app
 	maxDeployments    = 100
+	maxApps           = 10000
 )
 
 // Event is something that happened: one of the types below, plain data.
@@ -130,7 +133,7 @@ type app struct {
 	id string
 	// versions are oldest first; the last one is wanted. A removed app keeps them until
 	// its last instance is gone.
-	versions  []*App
+	versions  []*definition.App
 	removed   bool
 	instances []*instance // in the order of their launch
 	backoff   backoff
@@ -140,10 +143,10 @@ type app struct {
 	waiting waiting
 }
 
-func (a *app) spec() *App { return a.versions[len(a.versions)-1] }
+func (a *app) spec() *definition.App { return a.versions[len(a.versions)-1] }
 
 // version finds a definition that instances may still run; nil when it was trimmed.
-func (a *app) version(version string) *App {
+func (a *app) version(version string) *definition.App {
 	for _, v := range a.versions {
 		if v.Version == version {
 			return v
@@ -322,5 +325,8 @@ func (m *Machine) newVersion(now time.Time) string {
 		v = m.lastVersion.Add(time.Millisecond)
 	}
 	m.lastVersion = v
-	return v.Format(VersionLayout)
+	return v.Format(definition.VersionLayout)
 }
+
+// sortedKeys makes walking a map repeatable.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

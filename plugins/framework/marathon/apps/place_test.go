@@ -5,12 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 // placed is an app of n wanted instances with one already on each of the racks.
 func placed(n int, racks ...string) *app {
-	a := &app{id: "/web", versions: []*App{{ID: "/web", Instances: n}}}
+	a := &app{id: "/web", versions: []*definition.App{{ID: "/web", Instances: n}}}
 	for _, rack := range racks {
 		i := &instance{life: life{Host: "host-" + rack, Attributes: map[string]string{"rack": rack}}}
 		a.instances = append(a.instances, i)
@@ -112,7 +113,7 @@ func TestPoolCutsReservedFirst(t *testing.T) {
 func TestPorts(t *testing.T) {
 	ports := &mesos.Resource{Name: new("ports"), Type: mesos.Value_RANGES.Enum(),
 		Ranges: &mesos.Value_Ranges{Range: []*mesos.Value_Range{span(100, 101), span(105, 105)}}}
-	any3 := &App{PortDefinitions: make([]PortDefinition, 3)}
+	any3 := &definition.App{PortDefinitions: make([]definition.PortDefinition, 3)}
 	for seed := range uint64(5) {
 		p := newPool([]*mesos.Resource{ports})
 		got, ok := p.choosePorts(any3, seed)
@@ -120,27 +121,31 @@ func TestPorts(t *testing.T) {
 			t.Fatalf("three of three ports are %v", got)
 		}
 		p.takePorts(got)
-		if _, ok := p.choosePorts(&App{PortDefinitions: make([]PortDefinition, 1)}, 0); ok {
+		if _, ok := p.choosePorts(&definition.App{PortDefinitions: make([]definition.PortDefinition, 1)}, 0); ok {
 			t.Fatal("a fourth port was found")
 		}
 	}
 	p := newPool([]*mesos.Resource{ports})
-	fixed := &App{RequirePorts: true, PortDefinitions: []PortDefinition{{}, {Port: 105}}}
+	fixed := &definition.App{RequirePorts: true, PortDefinitions: []definition.PortDefinition{{}, {Port: 105}}}
 	for seed := range uint64(5) {
 		got, ok := p.choosePorts(fixed, seed)
 		if !ok || got[1] != 105 || got[0] == 105 {
 			t.Errorf("one port and 105 are %v", got)
 		}
 	}
-	if _, ok := p.choosePorts(&App{RequirePorts: true, PortDefinitions: []PortDefinition{{Port: 80}}}, 0); ok {
+	if _, ok := p.choosePorts(&definition.App{RequirePorts: true, PortDefinitions: []definition.PortDefinition{{Port: 80}}}, 0); ok {
 		t.Error("a required port that is not offered was found")
 	}
 }
 
 func TestTaskInfo(t *testing.T) {
-	spec, err := decode(`{"id": "/prod/web", "cmd": "serve", "cpus": 0.5, "mem": 64, "user": "nobody", "taskKillGracePeriodSeconds": 7,
+	patch, err := definition.ParsePatch([]byte(`{"id": "/prod/web", "cmd": "serve", "cpus": 0.5, "mem": 64, "user": "nobody", "taskKillGracePeriodSeconds": 7,
 		"portDefinitions": [{"port": 8080, "name": "http"}, {"port": 0, "name": "admin-x", "protocol": "udp,tcp"}],
-		"labels": {"owner.team": "a"}, "env": {"HOST": "mine", "X": "y"}, "fetch": [{"uri": "http://x/y", "destPath": "z"}]}`)
+		"labels": {"owner.team": "a"}, "env": {"HOST": "mine", "X": "y"}, "fetch": [{"uri": "http://x/y", "destPath": "z"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := patch.Apply(definition.Initial("/prod/web"), "*")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -98,7 +99,7 @@ func (p *pool) take(name string, amount int64) []*mesos.Resource {
 // choosePorts finds a host port for each definition: the defined one where it is
 // required, otherwise any, beginning at a place that depends on seed so that a port that
 // was just given back is not the next one given out. It takes nothing.
-func (p *pool) choosePorts(spec *App, seed uint64) ([]int, bool) {
+func (p *pool) choosePorts(spec *definition.App, seed uint64) ([]int, bool) {
 	chosen := make([]int, 0, len(spec.PortDefinitions))
 	total := 0
 	for _, piece := range p.ports {

@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // Keys of the records. Ids begin with a slash, so these are app/ID/VERSION and so on.
@@ -24,13 +26,13 @@ const schema = 1
 
 // record is the common part of all values.
 type record struct {
-	Schema      int          `json:"schema"`
-	Incarnation uint64       `json:"incarnation,omitempty"`
-	Current     string       `json:"current,omitempty"`
-	App         *App         `json:"app,omitempty"`
-	Task        *life        `json:"task,omitempty"`
-	Failure     *TaskFailure `json:"failure,omitempty"`
-	Deployment  *Deployment  `json:"deployment,omitempty"`
+	Schema      int             `json:"schema"`
+	Incarnation uint64          `json:"incarnation,omitempty"`
+	Current     string          `json:"current,omitempty"`
+	App         *definition.App `json:"app,omitempty"`
+	Task        *life           `json:"task,omitempty"`
+	Failure     *TaskFailure    `json:"failure,omitempty"`
+	Deployment  *Deployment     `json:"deployment,omitempty"`
 }
 
 func encode(key string, r record) Write {
@@ -81,7 +83,7 @@ func New(config Config, records []Write) (*Machine, error) {
 // loader sorts records by kind.
 type loader struct {
 	incarnation uint64
-	apps        []*App
+	apps        []*definition.App
 	current     map[string]string // version by id
 	failures    []*TaskFailure
 	tasks       []*life
@@ -120,7 +122,7 @@ func (l *loader) read(w Write) error {
 func (m *Machine) loadApps(l *loader) error {
 	sort.Slice(l.apps, func(i, j int) bool { return l.apps[i].Version < l.apps[j].Version })
 	for _, spec := range l.apps {
-		at, err := time.Parse(VersionLayout, spec.Version)
+		at, err := time.Parse(definition.VersionLayout, spec.Version)
 		if err != nil {
 			return fmt.Errorf("read app %s: %w", spec.ID, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // Op is what a client asks: one of Edit, Kill, Cancel and ResetDelay.
@@ -33,7 +35,7 @@ const (
 type Change struct {
 	App    string // absolute id
 	Manner Manner
-	Body   Patch
+	Body   definition.Patch
 }
 
 // Edit changes definitions, all or none, and starts a deployment.
@@ -71,12 +73,12 @@ func (ResetDelay) op() {}
 // Reply answers the request with its token. With an Err nothing was changed.
 type Reply struct {
 	Token uint64
-	// Err is an *InvalidError, a *LockedError or wraps ErrNotFound, ErrExists or ErrTooMany.
+	// Err is an *definition.InvalidError, a *LockedError or wraps ErrNotFound, ErrExists or ErrTooMany.
 	Err        error
 	Deployment Deployment
 	// Created says that the app of a single-change Edit is new; App is its definition.
 	Created bool
-	App     App
+	App     definition.App
 	// Tasks are those that a Kill without Scale ended, as they were.
 	Tasks []Task
 }
@@ -103,7 +105,7 @@ func (m *Machine) request(t turn, r Request) {
 type target struct {
 	app    *app // nil for a new one
 	id     string
-	spec   *App // nil to remove
+	spec   *definition.App // nil to remove
 	action string
 }
 
@@ -112,9 +114,9 @@ func (m *Machine) edit(t turn, e Edit) (Reply, error) {
 	ids := make([]string, 0, len(e.Changes))
 	for _, c := range e.Changes {
 		if slices.Contains(ids, c.App) {
-			var bad InvalidError
-			bad.add("/id", "app %s is there twice", c.App)
-			return Reply{}, bad.orNil()
+			var bad definition.InvalidError
+			bad.Add("/id", "app %s is there twice", c.App)
+			return Reply{}, bad.OrNil()
 		}
 		g, err := m.aim(c)
 		if err != nil {
@@ -171,14 +173,14 @@ func (e existsError) Unwrap() error { return ErrExists }
 
 // define sets the target's definition from the change's body.
 func (m *Machine) define(g *target, c Change) error {
-	base := initial(c.App)
+	base := definition.Initial(c.App)
 	if g.app != nil && c.Manner != Replace {
 		base = *g.app.spec()
 	}
 	if version, ok := c.Body["version"]; ok && g.app != nil && (c.Manner == Update || c.Manner == UpdateExisting) {
 		return g.rollBack(version, c)
 	}
-	spec, err := c.Body.apply(base, m.config.Role)
+	spec, err := c.Body.Apply(base, m.config.Role)
 	if err != nil {
 		return err
 	}
@@ -187,17 +189,17 @@ func (m *Machine) define(g *target, c Change) error {
 	if err != nil {
 		return fmt.Errorf("encode app %s: %w", c.App, err)
 	}
-	if len(data) > maxAppRecord-1024 {
-		var bad InvalidError
-		bad.add("/", "the definition is larger than %d bytes; move data out of env and labels", maxAppRecord)
-		return bad.orNil()
+	if len(data) > definition.MaxBytes-1024 {
+		var bad definition.InvalidError
+		bad.Add("/", "the definition is larger than %d bytes; move data out of env and labels", definition.MaxBytes)
+		return bad.OrNil()
 	}
 	g.spec = &spec
 	g.action = ""
 	switch {
 	case g.app == nil:
 		g.action = StartApplication
-	case !spec.sameConfig(*g.app.spec()):
+	case !spec.SameConfig(*g.app.spec()):
 		g.action = RestartApplication
 	case spec.Instances != g.app.spec().Instances:
 		g.action = ScaleApplication
@@ -209,9 +211,9 @@ func (m *Machine) define(g *target, c Change) error {
 func (g *target) rollBack(version any, c Change) error {
 	for key := range c.Body {
 		if key != "version" && key != "id" {
-			var bad InvalidError
-			bad.add("/", "The 'version' field may only be combined with the 'id' field.")
-			return bad.orNil()
+			var bad definition.InvalidError
+			bad.Add("/", "The 'version' field may only be combined with the 'id' field.")
+			return bad.OrNil()
 		}
 	}
 	text, _ := version.(string)
@@ -222,7 +224,7 @@ func (g *target) rollBack(version any, c Change) error {
 	spec := *old
 	g.spec = &spec
 	g.action = RestartApplication
-	if spec.sameConfig(*g.app.spec()) {
+	if spec.SameConfig(*g.app.spec()) {
 		g.action = ScaleApplication
 	}
 	return nil
@@ -236,7 +238,7 @@ const (
 
 // assignServicePorts gives ports defined as 0 a number of their own, the one they had if
 // there was one. Where the definition requires ports on the host, 0 stays "any".
-func (m *Machine) assignServicePorts(spec *App, before *app) {
+func (m *Machine) assignServicePorts(spec *definition.App, before *app) {
 	if spec.RequirePorts || !slices.Contains(spec.ServicePorts(), 0) {
 		return
 	}
@@ -300,7 +302,7 @@ func (m *Machine) carryOut(t turn, targets []target) Reply {
 // adopt makes g.spec the wanted definition.
 func (m *Machine) adopt(t turn, g target, version string) {
 	a := m.app(g.id)
-	info := VersionInfo{LastScalingAt: version, LastConfigChangeAt: version}
+	info := definition.VersionInfo{LastScalingAt: version, LastConfigChangeAt: version}
 	if g.action == ScaleApplication {
 		info.LastConfigChangeAt = a.spec().VersionInfo.LastConfigChangeAt
 	} else {

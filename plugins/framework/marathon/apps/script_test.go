@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -54,7 +55,6 @@ type scene struct {
 	store  map[string][]byte
 	now    time.Time
 	start  time.Time
-	token  uint64
 	offers int
 	force  bool
 }
@@ -173,7 +173,7 @@ func (s *scene) op(verb, rest string, args []string) Op {
 	edit := func(manner Manner, id, body string) Op {
 		c := Change{App: id, Manner: manner}
 		if body != "" {
-			patch, err := ParsePatch([]byte(body))
+			patch, err := definition.ParsePatch([]byte(body))
 			if err != nil {
 				s.t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -176,12 +177,9 @@ func (c *cluster) anyRequest() Op {
 	if c.chance(30) {
 		body += `, "upgradeStrategy": {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0}`
 	}
-	change.Body, _ = ParsePatch([]byte(body + "}"))
+	change.Body, _ = definition.ParsePatch([]byte(body + "}"))
 	if c.chance(20) {
-		var ids []string
-		for _, task := range sortedKeys(c.m.tasks) {
-			ids = append(ids, task)
-		}
+		ids := sortedKeys(c.m.tasks)
 		return Kill{Tasks: ids[:min(1, len(ids))], Scale: c.chance(50), Force: c.chance(50)}
 	}
 	return Edit{Changes: []Change{change}, Force: c.chance(60)}

@@ -1,8 +1,9 @@
 package apps
 
 import (
-	"math"
 	"slices"
+
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // settleTouched brings the apps that this step touched closer to what they should be.
@@ -58,46 +59,34 @@ func (a *app) plan() (start int, kill []*instance) {
 		kill, fresh = fresh[:surplus], fresh[surplus:]
 	}
 	missing := spec.Instances - len(fresh)
-	if spec.singleInstance() && len(a.instances) > 0 {
+	if spec.SingleInstance() && len(a.instances) > 0 {
 		missing = 0 // not before the one there is has ended
 	}
 	if len(old) == 0 {
 		return missing, kill
 	}
-	minHealthy, capacity := spec.upgradeBounds()
-	kill = append(kill, spec.retire(old, fresh, minHealthy)...)
+	minHealthy, capacity := spec.UpgradeStrategy.Bounds(spec.Instances)
+	kill = append(kill, retire(spec, old, fresh, minHealthy)...)
 	// what was told to end still holds its place until it has ended
 	return max(0, min(missing, capacity-len(a.instances))), kill
 }
 
-// upgradeBounds are how many instances stay healthy and how many exist at most while old
-// ones are replaced.
-func (a *App) upgradeBounds() (minHealthy, capacity int) {
-	n := float64(a.Instances)
-	minHealthy = int(math.Ceil(n * a.UpgradeStrategy.MinimumHealthCapacity))
-	capacity = int(math.Floor(n * (1 + a.UpgradeStrategy.MaximumOverCapacity)))
-	if minHealthy == capacity {
-		capacity++ // otherwise nothing could ever be replaced
-	}
-	return minHealthy, capacity
-}
-
 // retire is which old instances can end now: those beyond the wanted number, then as many
 // as leave minHealthy healthy ones, the unhealthy first.
-func (a *App) retire(old, fresh []*instance, minHealthy int) []*instance {
+func retire(spec *definition.App, old, fresh []*instance, minHealthy int) []*instance {
 	healthy := 0
 	for _, i := range fresh {
 		if i.healthy() {
 			healthy++
 		}
 	}
-	byKillOrder(old, a.KillSelection)
+	byKillOrder(old, spec.KillSelection)
 	slices.SortStableFunc(old, func(x, y *instance) int { return x.weight() - y.weight() })
 	for _, i := range old {
 		healthy += i.weight()
 	}
 	for n, i := range old {
-		if len(old)-n <= a.Instances && healthy-i.weight() < minHealthy {
+		if len(old)-n <= spec.Instances && healthy-i.weight() < minHealthy {
 			return old[:n]
 		}
 		healthy -= i.weight()

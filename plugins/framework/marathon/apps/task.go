@@ -2,6 +2,7 @@ package apps
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ func (i *instance) taskInfo(resources []*mesos.Resource) *mesos.TaskInfo {
 		Labels:    labels(spec.Labels),
 		Discovery: i.discovery(),
 	}
-	if grace, ok := spec.grace(); ok {
+	if grace, ok := spec.Grace(); ok {
 		info.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: new(grace.Nanoseconds())}}
 	}
 	return info
@@ -147,4 +148,11 @@ func (i *instance) discovery() *mesos.DiscoveryInfo {
 		Name:       new(reversed(i.spec.ID)),
 		Ports:      ports,
 	}
+}
+
+// reversed is the id as a host name: /prod/web is web.prod.
+func reversed(id string) string {
+	segments := strings.Split(strings.Trim(id, "/"), "/")
+	slices.Reverse(segments)
+	return strings.Join(segments, ".")
 }

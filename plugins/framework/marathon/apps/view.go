@@ -2,6 +2,8 @@ package apps
 
 import (
 	"time"
+
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // Task is an instance as clients see it.
@@ -35,7 +37,7 @@ type Health struct {
 
 // Info is an app with what runs of it.
 type Info struct {
-	App
+	definition.App
 	Tasks                               []Task
 	Staged, Running, Healthy, Unhealthy int
 	Deployments                         []string
@@ -44,7 +46,7 @@ type Info struct {
 
 // Waiting is an app that needs instances it can't have yet.
 type Waiting struct {
-	App   App
+	App   definition.App
 	Count int
 	Role  string
 	// Delay is what is left of the backoff.
@@ -116,12 +118,12 @@ func (m *Machine) App(id string) (Info, bool) {
 }
 
 // Versions are the versions kept of an app, oldest first; false when there is none.
-func (m *Machine) Versions(id string) ([]App, bool) {
+func (m *Machine) Versions(id string) ([]definition.App, bool) {
 	a := m.existing(id)
 	if a == nil {
 		return nil, false
 	}
-	list := make([]App, len(a.versions))
+	list := make([]definition.App, len(a.versions))
 	for i, v := range a.versions {
 		list[i] = *v
 	}

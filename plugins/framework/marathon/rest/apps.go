@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // embedded reads the embed parameters; unknown ones are passed over.
@@ -77,7 +78,7 @@ func (s *server) createApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	patch, err := apps.ParsePatch(data)
+	patch, err := definition.ParsePatch(data)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (s *server) putApps(manner apps.Manner) endpoint {
 		if err != nil {
 			return err
 		}
-		patches, err := apps.ParsePatches(data)
+		patches, err := definition.ParsePatches(data)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func (s *server) changeApp(w http.ResponseWriter, r *http.Request, id string, ma
 	if err != nil {
 		return err
 	}
-	patch, err := apps.ParsePatch(data)
+	patch, err := definition.ParsePatch(data)
 	if err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func (s *server) version(id, version string) endpoint {
 	}
 }
 
-func (s *server) history(r *http.Request, id string) (list []apps.App, role string, err error) {
+func (s *server) history(r *http.Request, id string) (list []definition.App, role string, err error) {
 	found := false
 	err = s.service.View(r.Context(), func(m *apps.Machine, _ time.Time) {
 		list, found = m.Versions(id)

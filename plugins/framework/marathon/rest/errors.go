@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // statusError is an answer with a status and a sentence.
@@ -53,8 +54,8 @@ func writeError(w http.ResponseWriter, err error) {
 	status, p := http.StatusServiceUnavailable, problem{Message: err.Error()}
 	var (
 		answer  *statusError
-		syntax  *apps.SyntaxError
-		invalid *apps.InvalidError
+		syntax  *definition.SyntaxError
+		invalid *definition.InvalidError
 		locked  *apps.LockedError
 	)
 	switch {

@@ -4,11 +4,12 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 // appShape is a definition as clients read it, with the members that never vary here.
 type appShape struct {
-	apps.App
+	definition.App
 	Executor     string         `json:"executor"`
 	GPUs         int            `json:"gpus"`
 	Dependencies []string       `json:"dependencies"`
@@ -20,7 +21,7 @@ type networkShape struct {
 	Mode string `json:"mode"`
 }
 
-func shapeApp(a apps.App, role string) appShape {
+func shapeApp(a definition.App, role string) appShape {
 	return appShape{App: a, Dependencies: []string{}, Networks: []networkShape{{Mode: "host"}}, Role: role}
 }
 
@@ -94,7 +95,7 @@ func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(apps.VersionLayout)
+	return t.UTC().Format(definition.VersionLayout)
 }
 
 func shapeTasks(tasks []apps.Task) []taskShape {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 )
 
 var errScaleAndWipe = &statusError{http.StatusBadRequest, "You cannot use scale and wipe at the same time."}
@@ -114,7 +115,7 @@ func (s *server) deleteTasks(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	patch, err := apps.ParsePatch(data)
+	patch, err := definition.ParsePatch(data)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,9 @@
-package apps
+package definition
 
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ type App struct {
 	Version     string      `json:"version,omitempty"`
 	VersionInfo VersionInfo `json:"versionInfo,omitzero"`
 }
+
+// MaxBytes bounds a definition's JSON.
+const MaxBytes = 1 << 20
 
 // VersionLayout is how a version, the time of a change in UTC, is written.
 const VersionLayout = "2006-01-02T15:04:05.000Z"
@@ -123,17 +127,17 @@ func (u *Unreachable) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*plain)(u))
 }
 
-// Selections for KillSelection.
+// Values of KillSelection.
 const (
-	youngestFirst = "YOUNGEST_FIRST"
-	oldestFirst   = "OLDEST_FIRST"
+	YoungestFirst = "YOUNGEST_FIRST"
+	OldestFirst   = "OLDEST_FIRST"
 )
 
 // singleInstanceLabel marks an app that may never run twice.
 const singleInstanceLabel = "MARATHON_SINGLE_INSTANCE_APP"
 
-// initial is the definition that a new app starts from.
-func initial(id string) App {
+// Initial is the definition that a new app starts from.
+func Initial(id string) App {
 	return App{
 		ID:                    id,
 		Env:                   map[string]string{},
@@ -149,23 +153,23 @@ func initial(id string) App {
 		HealthChecks:          []HealthCheck{},
 		Labels:                map[string]string{},
 		UpgradeStrategy:       UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1},
-		KillSelection:         youngestFirst,
+		KillSelection:         YoungestFirst,
 	}
 }
 
-// singleInstance says that two instances may never run at once.
-func (a *App) singleInstance() bool { return strings.EqualFold(a.Labels[singleInstanceLabel], "true") }
+// SingleInstance says that two instances may never run at once.
+func (a *App) SingleInstance() bool { return strings.EqualFold(a.Labels[singleInstanceLabel], "true") }
 
-// sameConfig says that b differs from a in nothing that asks for new instances.
-func (a App) sameConfig(b App) bool {
+// SameConfig says that b differs from a in nothing that asks for new instances.
+func (a App) SameConfig(b App) bool {
 	a.Instances, b.Instances = 0, 0
 	a.Version, b.Version = "", ""
 	a.VersionInfo, b.VersionInfo = VersionInfo{}, VersionInfo{}
 	return reflect.DeepEqual(a, b)
 }
 
-// grace is the time that a task has between the polite signal and the other one.
-func (a *App) grace() (time.Duration, bool) {
+// Grace is the time that a task has between the polite signal and the other one.
+func (a *App) Grace() (time.Duration, bool) {
 	if a.TaskKillGracePeriodSeconds == nil {
 		return 0, false
 	}
@@ -181,8 +185,33 @@ func (a *App) ServicePorts() []int {
 	return ports
 }
 
-// sortedKeys makes walking a map repeatable.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+// Bounds are, of so many wanted instances, how many stay healthy and how many exist at
+// most while old ones are replaced.
+func (u UpgradeStrategy) Bounds(instances int) (minHealthy, capacity int) {
+	n := float64(instances)
+	minHealthy = int(math.Ceil(n * u.MinimumHealthCapacity))
+	capacity = int(math.Floor(n * (1 + u.MaximumOverCapacity)))
+	if minHealthy == capacity {
+		capacity++ // otherwise nothing could ever be replaced
+	}
+	return minHealthy, capacity
+}
+
+// PortOf is the port that c looks at on an instance with these ports; false when the
+// definition points beyond them.
+func (c *HealthCheck) PortOf(ports []int) (int, bool) {
+	if c.Port != nil {
+		return *c.Port, true
+	}
+	index := 0
+	if c.PortIndex != nil {
+		index = *c.PortIndex
+	}
+	if index < 0 || index >= len(ports) {
+		return 0, false
+	}
+	return ports[index], true
+}
 
 // CanonicalID is the absolute form of an id as a client wrote it in a path or a body:
 // one leading slash and no empty segments. It does not validate.
@@ -191,9 +220,5 @@ func CanonicalID(id string) string {
 	return "/" + strings.Join(segments, "/")
 }
 
-// reversed is the id as a host name: /prod/web is web.prod.
-func reversed(id string) string {
-	segments := strings.Split(strings.Trim(id, "/"), "/")
-	slices.Reverse(segments)
-	return strings.Join(segments, ".")
-}
+// sortedKeys makes walking a map repeatable.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

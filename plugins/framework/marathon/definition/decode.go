@@ -1,4 +1,4 @@
-package apps
+package definition
 
 import (
 	"bytes"
@@ -11,11 +11,8 @@ import (
 	"strings"
 )
 
-// Limits of a body.
-const (
-	maxDepth = 32
-	maxApps  = 10000
-)
+// maxDepth bounds how deep the values of a body are nested.
+const maxDepth = 32
 
 // Patch is what a client said about one app: the members of its JSON object, without
 // nulls, which mean "absent".
@@ -167,12 +164,12 @@ func wholeNumber(n json.Number) json.Number {
 	return json.Number(strconv.FormatInt(int64(f), 10))
 }
 
-// apply is the definition that p makes of base; the result is complete and validated.
+// Apply is the definition that p makes of base; the result is complete and validated.
 // Errors: *InvalidError.
-func (p Patch) apply(base App, role string) (App, error) {
+func (p Patch) Apply(base App, role string) (App, error) {
 	var bad InvalidError
 	p.refuse(&bad, role)
-	if err := bad.orNil(); err != nil {
+	if err := bad.OrNil(); err != nil {
 		return App{}, err
 	}
 	tree, err := toTree(base)
@@ -188,7 +185,7 @@ func (p Patch) apply(base App, role string) (App, error) {
 		return App{}, err
 	}
 	app.validate(&bad)
-	return app, bad.orNil()
+	return app, bad.OrNil()
 }
 
 func toTree(a App) (map[string]any, error) {
@@ -286,7 +283,7 @@ func (p Patch) translate(bad *InvalidError) map[string]any {
 	}
 	if uris, ok := p["uris"].([]any); ok {
 		if list, ok := p["fetch"].([]any); ok && len(list) > 0 && len(uris) > 0 {
-			bad.add("/uris", "may not be set in conjunction with fetch")
+			bad.Add("/uris", "may not be set in conjunction with fetch")
 		} else if !ok || len(uris) > 0 {
 			tree["fetch"] = artifacts(uris)
 		}
@@ -294,7 +291,7 @@ func (p Patch) translate(bad *InvalidError) map[string]any {
 	if ports, ok := p["ports"].([]any); ok {
 		if list, ok := p["portDefinitions"].([]any); ok && len(list) > 0 {
 			if !samePorts(list, ports) {
-				bad.add("/", "cannot specify both ports and port definitions")
+				bad.Add("/", "cannot specify both ports and port definitions")
 			}
 		} else {
 			tree["portDefinitions"] = definitions(ports)

@@ -1,4 +1,4 @@
-package apps
+package definition
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ func decode(body string) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
-	return patch.apply(initial(id), "*")
+	return patch.Apply(Initial(id), "*")
 }
 
 func TestDefaults(t *testing.T) {
@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := initial("/web")
+	want := Initial("/web")
 	want.Cmd = "serve"
 	if !reflect.DeepEqual(app, want) {
 		t.Errorf("a minimal app is\n%+v, not\n%+v", app, want)
@@ -70,7 +70,7 @@ func TestNullMeansAbsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := patch.apply(base, "*")
+	got, err := patch.Apply(base, "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestPatchReplacesCollections(t *testing.T) {
 		t.Fatal(err)
 	}
 	patch, _ := ParsePatch([]byte(`{"env": {"C": "3"}}`))
-	got, err := patch.apply(base, "*")
+	got, err := patch.Apply(base, "*")
 	if err != nil || !reflect.DeepEqual(got.Env, map[string]string{"C": "3"}) {
 		t.Errorf("env became %v (%v)", got.Env, err)
 	}
@@ -187,7 +187,7 @@ func FuzzDefinition(f *testing.F) {
 		if err != nil {
 			t.Fatalf("an accepted app is refused when sent again: %v\n%s", err, data)
 		}
-		if !app.sameConfig(again) {
+		if !app.SameConfig(again) {
 			t.Fatalf("sent again it is another app:\n%+v\n%+v", app, again)
 		}
 	})

@@ -1,4 +1,4 @@
-package apps
+package definition
 
 import (
 	"encoding/json"
@@ -17,7 +17,6 @@ const (
 	maxPorts      = 100
 	maxSeconds    = 365 * 24 * 3600
 	maxQuantity   = 1e9 // cpus, or MiB
-	maxAppRecord  = 1 << 20
 	maxChecks     = 16
 	maxConditions = 64
 )
@@ -51,24 +50,24 @@ func (p Patch) refuse(bad *InvalidError, role string) {
 	for _, key := range sortedKeys(p) {
 		value := p[key]
 		if text, ok := refused[key]; ok && !blank(value) {
-			bad.add("/"+key, "%s", text)
+			bad.Add("/"+key, "%s", text)
 		}
 		switch key {
 		case "executor":
 			if value != "" && value != "//cmd" {
-				bad.add("/executor", "custom executors are not supported yet; leave it out")
+				bad.Add("/executor", "custom executors are not supported yet; leave it out")
 			}
 		case "networks":
 			if !hostNetworks(value) {
-				bad.add("/networks", `only host networking is supported: leave it out, or write [{"mode": "host"}]`)
+				bad.Add("/networks", `only host networking is supported: leave it out, or write [{"mode": "host"}]`)
 			}
 		case "role":
 			if value != role {
-				bad.add("/role", "this framework runs with role %q only", role)
+				bad.Add("/role", "this framework runs with role %q only", role)
 			}
 		case "acceptedResourceRoles":
 			if !acceptedRoles(value, role) {
-				bad.add("/acceptedResourceRoles", "may hold %q and this framework's role %q only", "*", role)
+				bad.Add("/acceptedResourceRoles", "may hold %q and this framework's role %q only", "*", role)
 			}
 		case "env":
 			refuseSecrets(value, bad)
@@ -114,7 +113,7 @@ func refuseSecrets(value any, bad *InvalidError) {
 	env, _ := value.(map[string]any)
 	for _, name := range sortedKeys(env) {
 		if _, ok := env[name].(map[string]any); ok {
-			bad.add("/env/"+name, "secrets are not supported yet; give the value as a string")
+			bad.Add("/env/"+name, "secrets are not supported yet; give the value as a string")
 		}
 	}
 }
@@ -132,46 +131,46 @@ func (a *App) validate(bad *InvalidError) {
 
 func validateID(id string, bad *InvalidError) {
 	if id == "/" {
-		bad.add("/id", "must not be root")
+		bad.Add("/id", "must not be root")
 		return
 	}
 	if len(id) > maxIDLength {
-		bad.add("/id", "must not be longer than %d characters", maxIDLength)
+		bad.Add("/id", "must not be longer than %d characters", maxIDLength)
 	}
 	segments := strings.Split(strings.TrimPrefix(id, "/"), "/")
 	for _, s := range segments {
 		if !segment.MatchString(s) && s != "." && s != ".." {
-			bad.add("/id", "must fully match regular expression '%s'", segmentPattern)
+			bad.Add("/id", "must fully match regular expression '%s'", segmentPattern)
 			return
 		}
 	}
 	if slices.Contains(reserved, segments[len(segments)-1]) || slices.Contains(segments, "..") || slices.Contains(segments, ".") {
-		bad.add("/id", "must not end with any of the following reserved keywords: %s", strings.Join(reserved, ", "))
+		bad.Add("/id", "must not end with any of the following reserved keywords: %s", strings.Join(reserved, ", "))
 	}
 }
 
 func (a *App) validateCommand(bad *InvalidError) {
 	if (a.Cmd != "") == (len(a.Args) > 0) {
-		bad.add("/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
+		bad.Add("/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
 	}
 	if len(a.Cmd) == 1 {
-		bad.add("/cmd", "must not be an empty string")
+		bad.Add("/cmd", "must not be an empty string")
 	}
 	for _, name := range sortedKeys(a.Env) {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(a.Env[name], "\x00") {
-			bad.add("/env/"+name, "names must not be empty or hold '=', and nothing may hold a NUL character")
+			bad.Add("/env/"+name, "names must not be empty or hold '=', and nothing may hold a NUL character")
 		}
 	}
 	for _, f := range a.Fetch {
 		if u, err := url.Parse(f.URI); f.URI == "" || err != nil || (u.Scheme == "" && !strings.HasPrefix(f.URI, "/")) {
-			bad.add("/fetch/uri", "URI has invalid syntax.")
+			bad.Add("/fetch/uri", "URI has invalid syntax.")
 		}
 	}
 }
 
 func (a *App) validateSize(bad *InvalidError) {
 	if a.Instances < 0 || a.Instances > maxInstances {
-		bad.add("/instances", "must be between 0 and %d", maxInstances)
+		bad.Add("/instances", "must be between 0 and %d", maxInstances)
 	}
 	for _, q := range []struct {
 		path  string
@@ -179,29 +178,29 @@ func (a *App) validateSize(bad *InvalidError) {
 		least float64
 	}{{"/cpus", a.CPUs, 0.001}, {"/mem", a.Mem, 0}, {"/disk", a.Disk, 0}} {
 		if math.IsNaN(q.value) || q.value < q.least || q.value > maxQuantity {
-			bad.add(q.path, "must be between %v and %v", q.least, maxQuantity)
+			bad.Add(q.path, "must be between %v and %v", q.least, maxQuantity)
 		}
 	}
 }
 
 func (a *App) validatePorts(bad *InvalidError) {
 	if len(a.PortDefinitions) > maxPorts {
-		bad.add("/portDefinitions", "must not have more than %d elements", maxPorts)
+		bad.Add("/portDefinitions", "must not have more than %d elements", maxPorts)
 		return
 	}
 	names, numbers := map[string]bool{}, map[int]bool{}
 	for _, p := range a.PortDefinitions {
 		if p.Port < 0 || p.Port > 65535 {
-			bad.add("/portDefinitions/port", "must be between 0 and 65535")
+			bad.Add("/portDefinitions/port", "must be between 0 and 65535")
 		}
 		if !slices.Contains([]string{"tcp", "udp", "udp,tcp"}, p.Protocol) {
-			bad.add("/portDefinitions/protocol", "must be one of tcp, udp and udp,tcp")
+			bad.Add("/portDefinitions/protocol", "must be one of tcp, udp and udp,tcp")
 		}
 		if p.Name != "" && names[p.Name] {
-			bad.add("/portDefinitions", "Port names must be unique.")
+			bad.Add("/portDefinitions", "Port names must be unique.")
 		}
 		if p.Port != 0 && numbers[p.Port] {
-			bad.add("/portDefinitions", "Ports must be unique.")
+			bad.Add("/portDefinitions", "Ports must be unique.")
 		}
 		names[p.Name], numbers[p.Port] = true, true
 	}
@@ -209,25 +208,25 @@ func (a *App) validatePorts(bad *InvalidError) {
 
 func (a *App) validateChecks(bad *InvalidError) {
 	if len(a.HealthChecks) > maxChecks {
-		bad.add("/healthChecks", "must not have more than %d elements", maxChecks)
+		bad.Add("/healthChecks", "must not have more than %d elements", maxChecks)
 	}
 	for _, c := range a.HealthChecks {
 		if c.Protocol != "HTTP" && c.Protocol != "TCP" {
-			bad.add("/healthChecks/protocol", "%q is not supported yet; use HTTP or TCP", c.Protocol)
+			bad.Add("/healthChecks/protocol", "%q is not supported yet; use HTTP or TCP", c.Protocol)
 		}
 		index := 0
 		if c.PortIndex != nil {
 			index = *c.PortIndex
 		}
 		if c.Port == nil && (index < 0 || index >= len(a.PortDefinitions)) {
-			bad.add("/healthChecks", "Health check port indices must address an element of the ports array or container port mappings.")
+			bad.Add("/healthChecks", "Health check port indices must address an element of the ports array or container port mappings.")
 		}
 		if c.Port != nil && (*c.Port < 1 || *c.Port > 65535) {
-			bad.add("/healthChecks/port", "must be between 1 and 65535")
+			bad.Add("/healthChecks/port", "must be between 1 and 65535")
 		}
 		for _, s := range []int{c.GracePeriodSeconds, c.IntervalSeconds, c.TimeoutSeconds, c.MaxConsecutiveFailures} {
 			if s < 0 || s > maxSeconds {
-				bad.add("/healthChecks", "numbers must be between 0 and %d", maxSeconds)
+				bad.Add("/healthChecks", "numbers must be between 0 and %d", maxSeconds)
 			}
 		}
 	}
@@ -235,11 +234,11 @@ func (a *App) validateChecks(bad *InvalidError) {
 
 func (a *App) validateConstraints(bad *InvalidError) {
 	if len(a.Constraints) > maxConditions {
-		bad.add("/constraints", "must not have more than %d elements", maxConditions)
+		bad.Add("/constraints", "must not have more than %d elements", maxConditions)
 	}
 	for i, c := range a.Constraints {
 		if text := constraintFault(c); text != "" {
-			bad.add("/constraints("+strconv.Itoa(i)+")", "%s", text)
+			bad.Add("/constraints("+strconv.Itoa(i)+")", "%s", text)
 		}
 	}
 }
@@ -298,20 +297,20 @@ func (a *App) validatePolicy(bad *InvalidError) {
 		{"/unreachableStrategy/expungeAfterSeconds", a.Unreachable.ExpungeAfterSeconds},
 	} {
 		if s.value < 0 || s.value > maxSeconds {
-			bad.add(s.path, "must be between 0 and %d", maxSeconds)
+			bad.Add(s.path, "must be between 0 and %d", maxSeconds)
 		}
 	}
 	if a.Unreachable.InactiveAfterSeconds > a.Unreachable.ExpungeAfterSeconds {
-		bad.add("/unreachableStrategy", "inactiveAfterSeconds must not be greater than expungeAfterSeconds")
+		bad.Add("/unreachableStrategy", "inactiveAfterSeconds must not be greater than expungeAfterSeconds")
 	}
 	if !(a.BackoffFactor >= 1 && a.BackoffFactor <= 1000) {
-		bad.add("/backoffFactor", "must be between 1 and 1000")
+		bad.Add("/backoffFactor", "must be between 1 and 1000")
 	}
 	if g := a.TaskKillGracePeriodSeconds; g != nil && (*g < 0 || *g > maxSeconds) {
-		bad.add("/taskKillGracePeriodSeconds", "must be between 0 and %d", maxSeconds)
+		bad.Add("/taskKillGracePeriodSeconds", "must be between 0 and %d", maxSeconds)
 	}
-	if a.KillSelection != youngestFirst && a.KillSelection != oldestFirst {
-		bad.add("/killSelection", "must be %s or %s", youngestFirst, oldestFirst)
+	if a.KillSelection != YoungestFirst && a.KillSelection != OldestFirst {
+		bad.Add("/killSelection", "must be %s or %s", YoungestFirst, OldestFirst)
 	}
 	for _, c := range []struct {
 		path  string
@@ -321,15 +320,15 @@ func (a *App) validatePolicy(bad *InvalidError) {
 		{"/upgradeStrategy/maximumOverCapacity", a.UpgradeStrategy.MaximumOverCapacity},
 	} {
 		if c.value > 1 {
-			bad.add(c.path, "is greater than 1")
+			bad.Add(c.path, "is greater than 1")
 		} else if !(c.value >= 0) {
-			bad.add(c.path, "is less than 0")
+			bad.Add(c.path, "is less than 0")
 		}
-		if a.singleInstance() && c.value != 0 {
-			bad.add(c.path, "must be 0 with the label %s", singleInstanceLabel)
+		if a.SingleInstance() && c.value != 0 {
+			bad.Add(c.path, "must be 0 with the label %s", singleInstanceLabel)
 		}
 	}
-	if a.singleInstance() && a.Instances > 1 {
-		bad.add("/instances", "must not be greater than 1 with the label %s", singleInstanceLabel)
+	if a.SingleInstance() && a.Instances > 1 {
+		bad.Add("/instances", "must not be greater than 1 with the label %s", singleInstanceLabel)
 	}
 }
