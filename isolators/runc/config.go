@@ -29,9 +29,11 @@ var (
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
-	// readonlyPaths change the host when they are written to.
+	// readonlyPaths change the host when they are written to, or (the last: on version
+	// 1 libcontainer mounts the controllers in a directory in memory) would be a place
+	// to write without bounds.
 	readonlyPaths = []string{
-		"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+		"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup",
 	}
 	namespaces = []specs.LinuxNamespaceType{
 		specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace,

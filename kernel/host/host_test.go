@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 // hostUntilKilled runs a host of the plugin binary and prints the pid of its process.
 func hostUntilKilled(dir, binary string) {
 	cfg := Config{
-		Manifest:      Manifest{Plugins: []Entry{{Name: "stops", Kind: Framework, Path: binary, MemoryMB: 64}}},
+		Manifest:      Manifest{Plugins: []Entry{{Name: "stubborn", Kind: Framework, Path: binary, MemoryMB: 64}}},
 		Dir:           filepath.Join(dir, "run"),
 		MasterAddress: func() string { return "" },
 		Frameworks:    sink{},
@@ -332,8 +332,9 @@ func TestKilledPluginIsStartedAgain(t *testing.T) {
 	}
 }
 
-// The plugin is a stopped process: it can't notice that its host is gone and leave, as
-// one that runs would. Only the kernel's signal ends it.
+// The plugin ignores that its conversation ended. A better one would leave by itself, and a
+// stopped one gets SIGHUP as a member of an orphaned process group: neither would show
+// that the parent-death signal is there.
 func TestPluginsDieWithAHostThatIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	host := exec.Command(os.Args[0], binary)
@@ -348,9 +349,6 @@ func TestPluginsDieWithAHostThatIsKilled(t *testing.T) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	var pid int
 	_, scanErr := fmt.Sscan(line, &pid)
-	if err == nil && scanErr == nil {
-		awaitStopped(t, pid)
-	}
 	_ = host.Process.Kill()
 	_ = host.Wait()
 	_ = os.RemoveAll(socketDir(filepath.Join(dir, "run"))) // nobody else will
@@ -358,25 +356,6 @@ func TestPluginsDieWithAHostThatIsKilled(t *testing.T) {
 		t.Fatalf("the host said %q (%v)", line, err)
 	}
 	awaitGone(t, pid)
-}
-
-// awaitStopped waits until a signal has stopped the process.
-func awaitStopped(t *testing.T, pid int) {
-	t.Helper()
-	for deadline := time.After(10 * time.Second); ; {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(stat), ") T ") {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("process %d did not stop: %s", pid, stat)
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
 }
 
 // A plugin that listens but has not said that it is ready gets no traffic.

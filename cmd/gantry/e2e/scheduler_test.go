@@ -108,19 +108,25 @@ func aTaskLives(t *testing.T, c *cluster, f form) {
 func aTaskEnds(t *testing.T, c *cluster, f form) {
 	s := c.subscribe(t, f, `"capabilities":[{"type":"TASK_KILLING_STATE"}]`)
 	o := s.offer()
-	s.launch(o, task("true", o, "true"), task("three", o, "exit 3"), task("signal", o, "kill -9 $$"), task("none", o, "exec /no/such/program"))
-	for id, end := range map[string]struct{ state, message, label string }{
-		"true":   {"TASK_FINISHED", "Command exited with status 0", "exit_status=0"},
-		"three":  {"TASK_FAILED", "Command exited with status 3", "exit_status=3"},
-		"signal": {"TASK_FAILED", "Command terminated with signal Killed", "exit_signal=9"},
-		"none":   {"TASK_FAILED", "Command exited with status 127", "exit_status=127"},
+	s.launch(o, task("true", o, "true"), task("three", o, "exit 3"), task("none", o, "exec /no/such/program"))
+	for id, end := range map[string]struct{ state, message, exit string }{
+		"true":  {"TASK_FINISHED", "Command exited with status 0", "0"},
+		"three": {"TASK_FAILED", "Command exited with status 3", "3"},
+		"none":  {"TASK_FAILED", "Command exited with status 127", "127"},
 	} {
 		s.follow(id, "TASK_STARTING", "TASK_RUNNING")
 		status := s.follow(id, end.state)
-		labels := status.Labels.Labels
-		if status.Message != end.message || len(labels) != 1 || labels[0].Key+"="+labels[0].Value != end.label {
+		if status.Message != end.message || !status.labelled("exit_status", end.exit) {
 			t.Errorf("task %s ended as %+v, want %+v", id, status, end)
 		}
+	}
+	o = s.offer()
+	s.launch(o, task("shot", o, "exec sleep 1000"))
+	if err := syscall.Kill(s.follow("shot", "TASK_STARTING", "TASK_RUNNING").pid(), syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if shot := s.follow("shot", "TASK_FAILED"); shot.Message != "Command terminated with signal Killed" || !shot.labelled("exit_signal", "9") {
+		t.Errorf("a task whose process was killed ended as %+v", shot)
 	}
 	o = s.offer()
 	s.launch(o, task("slow", o, "trap '' TERM; echo > ready; while true; do sleep 1; done"))
@@ -423,14 +429,14 @@ type (
 		AllocationInfo struct{ Role string } `json:"allocation_info"`
 	}
 
+	label struct{ Key, Value string }
+
 	status struct {
 		TaskID                               value `json:"task_id"`
 		AgentID                              value `json:"agent_id"`
 		State, Source, Reason, Message, UUID string
-		Labels                               struct {
-			Labels []struct{ Key, Value string }
-		}
-		ContainerStatus struct {
+		Labels                               struct{ Labels []label }
+		ContainerStatus                      struct {
 			ExecutorPID int `json:"executor_pid"`
 		} `json:"container_status"`
 	}
@@ -451,6 +457,10 @@ func (o offer) milliAll() []int64 { return []int64{o.milli("cpus"), o.milli("mem
 
 // pid is the process of the task's command.
 func (s status) pid() int { return s.ContainerStatus.ExecutorPID }
+
+func (s status) labelled(key, value string) bool {
+	return slices.Equal(s.Labels.Labels, []label{{key, value}})
+}
 
 // task is a TaskInfo that runs a shell command on a little of an offer.
 func task(id string, o offer, command string) string {

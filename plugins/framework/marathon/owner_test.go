@@ -339,10 +339,10 @@ func TestHealthCheckOfARealServer(t *testing.T) {
 		}
 		w.WriteHeader(status)
 	}))
-	address := srv.Listener.Addr().String()
+	at := srv.Listener.Addr().(*net.TCPAddr)
 	p := newProber()
 	probe := func(http bool, path string) apps.Probed {
-		return p.probe(t.Context(), apps.Probe{Task: "web.1-1", Check: 2, HTTP: http, Address: address, Path: path, Timeout: 5 * time.Second})
+		return p.probe(t.Context(), apps.Probe{Task: "web.1-1", Check: 2, HTTP: http, Host: at.IP.String(), Port: at.Port, Path: path, Timeout: 5 * time.Second})
 	}
 	if r := probe(true, "/health"); !r.Alive || r.Task != "web.1-1" || r.Check != 2 {
 		t.Errorf("200 is %+v", r)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/apps"
@@ -42,7 +43,7 @@ func (p *prober) probe(ctx context.Context, probe apps.Probe) apps.Probed {
 
 // get finds an answer of 200 to 399 healthy; informational ones before it are passed over.
 func (p *prober) get(ctx context.Context, probe apps.Probe) error {
-	url := "http://" + probe.Address + "/" + strings.TrimPrefix(probe.Path, "/")
+	url := "http://" + address(probe) + "/" + strings.TrimPrefix(probe.Path, "/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -60,9 +61,13 @@ func (p *prober) get(ctx context.Context, probe apps.Probe) error {
 
 func dial(ctx context.Context, probe apps.Probe) error {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", probe.Address)
+	conn, err := d.DialContext(ctx, "tcp", address(probe))
 	if err != nil {
 		return err
 	}
 	return conn.Close()
+}
+
+func address(probe apps.Probe) string {
+	return net.JoinHostPort(probe.Host, strconv.Itoa(probe.Port))
 }

@@ -75,6 +75,8 @@ func (scheduler) Run(ctx context.Context, k *framework.Kernel) error {
 			return err
 		}
 		fmt.Fprintln(os.NewFile(2, "stderr"), "child", cmd.Process.Pid)
+	case "stubborn":
+		select {}
 	case "env":
 		fmt.Fprintln(os.NewFile(2, "stderr"), "env", strings.Join(os.Environ(), " "))
 	case "web":

@@ -22,7 +22,6 @@ type agent struct {
 	filters     map[*subscription][]filter
 
 	dirty bool // something changed: to be tried with everybody
-	idle  bool // has allocatable resources that nobody in line wanted
 
 	paused  int64 // not offered to anybody before then: the kernel rejected a grant
 	wake    int64 // when the pause or the next filter ends; math.MaxInt64 for never
@@ -75,7 +74,7 @@ func (a *agent) refuse(s *subscription, f filter) {
 
 // forgive drops refusals that are over: everybody had a turn since.
 func (a *agent) forgive(now int64) {
-	for s, list := range a.filters {
+	for s, list := range a.filters { // any order: each list by itself
 		list = slices.DeleteFunc(list, func(f filter) bool { return f.until <= now })
 		if len(list) == 0 {
 			delete(a.filters, s)
@@ -91,7 +90,7 @@ func (a *agent) nextEnd(now int64) int64 {
 	if a.paused > now {
 		next = a.paused
 	}
-	for _, list := range a.filters {
+	for _, list := range a.filters { // any order: the soonest of all
 		for _, f := range list {
 			if f.until > now {
 				next = min(next, f.until)
@@ -104,7 +103,7 @@ func (a *agent) nextEnd(now int64) int64 {
 // free is what nobody holds.
 func (a *agent) free() bag {
 	rest := a.total
-	for _, held := range a.held {
+	for _, held := range a.held { // any order: a sum
 		rest = rest.minus(held)
 	}
 	return rest

@@ -140,17 +140,17 @@ func (p *Policy) settle() {
 	}
 	p.stale = false
 	p.line.items = p.line.items[:0]
-	for _, r := range p.roles {
+	for _, r := range p.roles { // any order: each role by itself
 		r.share = r.used.dominant(p.total)
 		r.line.items = r.line.items[:0]
 	}
-	for _, s := range p.subscriptions {
+	for _, s := range p.subscriptions { // any order: the lines are sorted below
 		s.share = s.used.dominant(p.total)
 		if s.inLine {
 			s.role.line.items = append(s.role.line.items, s)
 		}
 	}
-	for _, r := range p.roles {
+	for _, r := range p.roles { // any order: the line is sorted below
 		if len(r.line.items) > 0 {
 			slices.SortFunc(r.line.items, r.line.compare)
 			p.line.items = append(p.line.items, r)
@@ -167,7 +167,7 @@ func (p *Policy) allocate() []*allocatorpb.Grant {
 	dirty := inTurn(p.dirty, p.round)
 	var idle []*agent
 	if len(p.eager) > 0 {
-		for a := range p.idle {
+		for a := range p.idle { // any order: inTurn sorts them
 			if !a.dirty {
 				idle = append(idle, a)
 			}
@@ -295,7 +295,7 @@ func (p *Policy) judged(v *allocatorpb.Verdict) {
 		}
 	}
 	// Verdicts come in the order of grants: what is older went unanswered before the snapshot.
-	for old := range p.orphans {
+	for old := range p.orphans { // any order: each is dropped by itself
 		if old <= id {
 			delete(p.orphans, old)
 		}

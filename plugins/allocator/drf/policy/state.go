@@ -13,13 +13,11 @@ const defaultWeight = 1000
 
 // restore replaces all that is known, but refusals and the numbering of grants, by s.
 func (p *Policy) restore(s *allocatorpb.Snapshot) {
-	for id, g := range p.pending {
-		p.orphans[id] = g
-	}
-	for _, r := range p.roles {
+	maps.Copy(p.orphans, p.pending)
+	for _, r := range p.roles { // any order: each role by itself
 		r.weight, r.named, r.used = defaultWeight, false, nil
 	}
-	for _, sub := range p.subscriptions {
+	for _, sub := range p.subscriptions { // any order: each by itself
 		sub.used, sub.holdings = nil, 0
 	}
 	before := p.agents
@@ -36,7 +34,7 @@ func (p *Policy) restore(s *allocatorpb.Snapshot) {
 		present[f.GetId()] = true
 		p.putFramework(f)
 	}
-	for id := range p.frameworks {
+	for id := range p.frameworks { // any order: each is dropped by itself
 		if !present[id] {
 			p.dropFramework(id)
 		}
@@ -49,10 +47,10 @@ func (p *Policy) restore(s *allocatorpb.Snapshot) {
 			p.alarms.set(a, a.nextEnd(p.now))
 		}
 	}
-	for _, sub := range p.subscriptions {
+	for _, sub := range p.subscriptions { // any order: each by itself
 		p.prune(sub)
 	}
-	for _, r := range p.roles {
+	for _, r := range p.roles { // any order: each by itself
 		p.pruneRole(r)
 	}
 }
@@ -100,7 +98,7 @@ func (p *Policy) dropAgent(id string) {
 
 // empty releases everything that is held on a.
 func (p *Policy) empty(a *agent) {
-	for s, held := range a.held {
+	for s, held := range a.held { // any order: each is released by itself
 		p.release(a, s, held)
 		p.prune(s)
 	}
@@ -214,7 +212,7 @@ func (p *Policy) revived(m *allocatorpb.Revived) {
 
 // forget voids all refusals of s.
 func (p *Policy) forget(s *subscription) {
-	for _, a := range p.agents {
+	for _, a := range p.agents { // any order: each agent by itself
 		delete(a.filters, s)
 	}
 }

@@ -93,7 +93,7 @@ func (a *app) spreads(operator, value, here string, count map[string]int) bool {
 
 // fewest spreads over whatever groups turn up: none gets ahead of another.
 func fewest(here string, count map[string]int) bool {
-	for _, n := range count {
+	for _, n := range count { // any order: the least of all
 		if n < count[here] {
 			return false
 		}
@@ -108,7 +108,7 @@ func (a *app) groups(wanted int, here string, count map[string]int) bool {
 		return len(count) < wanted
 	}
 	share, rest := a.spec().Instances/wanted, a.spec().Instances%wanted
-	for _, n := range count {
+	for _, n := range count { // any order: a sum
 		rest -= max(0, n-share)
 	}
 	return count[here] < share || (count[here] == share && rest > 0)

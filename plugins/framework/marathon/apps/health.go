@@ -1,9 +1,7 @@
 package apps
 
 import (
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
@@ -107,9 +105,8 @@ func (m *Machine) probeInstance(t turn, i *instance) {
 		m.probes++
 		t.out.Probes = append(t.out.Probes, Probe{
 			Task: i.Task, Check: n,
-			HTTP:    h.check.Protocol == "HTTP",
-			Address: net.JoinHostPort(i.Host, strconv.Itoa(port)),
-			Path:    h.check.Path,
+			HTTP: h.check.Protocol == "HTTP",
+			Host: i.Host, Port: port, Path: h.check.Path,
 			Timeout: max(time.Second, time.Duration(h.check.TimeoutSeconds)*time.Second),
 		})
 	}

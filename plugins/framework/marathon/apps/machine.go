@@ -100,8 +100,9 @@ type Write struct {
 type Probe struct {
 	Task    string
 	Check   int
-	HTTP    bool   // otherwise TCP
-	Address string // host:port
+	HTTP    bool // otherwise TCP
+	Host    string
+	Port    int
 	Path    string
 	Timeout time.Duration
 }
@@ -198,7 +199,7 @@ func (m *Machine) start(t turn) {
 	}
 	m.leftovers = nil
 	t.call(m.subscribe())
-	for id := range m.apps {
+	for id := range m.apps { // any order: a set of all
 		m.touched[id] = true
 	}
 }
@@ -240,7 +241,7 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 			next = at
 		}
 	}
-	for _, a := range m.apps {
+	for _, a := range m.apps { // any order: the soonest of all
 		if a.need > 0 && a.backoff.until().After(m.now) {
 			soonest(a.backoff.until())
 		}
@@ -274,7 +275,7 @@ func (m *Machine) instanceDeadline(a *app, i *instance) time.Time {
 // Check verifies what must always hold; it is for tests.
 func (m *Machine) Check() error {
 	seen := 0
-	for id, a := range m.apps {
+	for id, a := range m.apps { // any order: any that is wrong will do
 		if a.id != id || (len(a.versions) == 0 && !a.removed) {
 			return fmt.Errorf("app %s: is filed as %s with %d versions", a.id, id, len(a.versions))
 		}

@@ -81,7 +81,7 @@ func (m *Machine) hungry(now time.Time) []*app {
 // needy is how many apps need instances, now or after a delay.
 func (m *Machine) needy() int {
 	n := 0
-	for _, a := range m.apps {
+	for _, a := range m.apps { // any order: a count
 		if a.need > 0 {
 			n++
 		}
@@ -234,7 +234,7 @@ func (m *Machine) feed(t turn) {
 		return
 	}
 	demand, later := 0, 0
-	for _, a := range m.apps {
+	for _, a := range m.apps { // any order: sums
 		a.backoff.settleDown(t.now)
 		if a.backoff.delays(t.now) {
 			later += a.need

@@ -52,7 +52,7 @@ func newPool(resources []*mesos.Resource) *pool {
 			p.ports = append(p.ports, piece)
 		}
 	}
-	for _, pieces := range p.scalars {
+	for _, pieces := range p.scalars { // any order: each is sorted by itself
 		slices.SortStableFunc(pieces, func(a, b scalarPiece) int { return reservedFirst(a.kind, b.kind) })
 	}
 	slices.SortStableFunc(p.ports, func(a, b portPiece) int { return reservedFirst(a.kind, b.kind) })

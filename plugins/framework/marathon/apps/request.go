@@ -209,7 +209,7 @@ func (m *Machine) define(g *target, c Change) error {
 
 // rollBack aims at an earlier version, which the body names alone.
 func (g *target) rollBack(version any, c Change) error {
-	for key := range c.Body {
+	for key := range c.Body { // any order: one answer for all
 		if key != "version" && key != "id" {
 			var bad definition.InvalidError
 			bad.Add("/", "The 'version' field may only be combined with the 'id' field.")
@@ -243,7 +243,7 @@ func (m *Machine) assignServicePorts(spec *definition.App, before *app) {
 		return
 	}
 	used := map[int]bool{}
-	for id, a := range m.apps {
+	for id, a := range m.apps { // any order: a set
 		if id == spec.ID || a.removed {
 			continue
 		}

@@ -311,7 +311,7 @@ func show(out *Effects) string {
 		fmt.Fprintf(&b, "call %s\n", showCall(c))
 	}
 	for _, p := range out.Probes {
-		fmt.Fprintf(&b, "probe %s check %d http %v %s%s within %s\n", p.Task, p.Check, p.HTTP, p.Address, p.Path, p.Timeout)
+		fmt.Fprintf(&b, "probe %s check %d http %v %s:%d%s within %s\n", p.Task, p.Check, p.HTTP, p.Host, p.Port, p.Path, p.Timeout)
 	}
 	for _, r := range out.Replies {
 		fmt.Fprintf(&b, "reply %s\n", showReply(r))

@@ -16,7 +16,7 @@ func (m *Machine) settleTouched(t turn) {
 	if len(m.touched) > 0 {
 		m.finishDeployments(t)
 	}
-	for id := range m.touched {
+	for id := range m.touched { // any order: each is dropped by itself
 		if a := m.apps[id]; a != nil && a.removed && len(a.instances) == 0 && len(m.locks(id)) == 0 {
 			delete(m.apps, id)
 		}

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -84,9 +85,7 @@ func (i *instance) environment() map[string]string {
 	}
 	env["MARATHON_APP_LABELS"] = strings.Join(names, " ")
 	i.portVariables(env)
-	for name, value := range spec.Env {
-		env[name] = value
-	}
+	maps.Copy(env, spec.Env)
 	return env
 }
 

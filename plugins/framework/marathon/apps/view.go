@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"maps"
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
@@ -151,7 +152,7 @@ func (m *Machine) Queue(now time.Time) []Waiting {
 		entry := Waiting{
 			App: *a.spec(), Count: a.need, Role: m.config.Role, Since: w.since,
 			Processed: w.processed, Unused: w.unused, LastUnused: w.lastUnused, LastUsed: w.lastUsed,
-			Rejected: copied(w.rejected), RejectedLast: copied(w.rejectedLast), ProcessedLast: w.processedLast,
+			Rejected: maps.Clone(w.rejected), RejectedLast: maps.Clone(w.rejectedLast), ProcessedLast: w.processedLast,
 		}
 		switch {
 		case a.backoff.delays(now):
@@ -172,21 +173,13 @@ func (m *Machine) Queue(now time.Time) []Waiting {
 	return list
 }
 
-func copied(m map[string]int) map[string]int {
-	c := make(map[string]int, len(m))
-	for key, n := range m {
-		c[key] = n
-	}
-	return c
-}
-
 // Status sums up.
 func (m *Machine) Status() Status {
 	s := Status{
 		FrameworkID: m.config.FrameworkID, Subscribed: m.subscribed, Deployments: len(m.deployments),
 		Offers: m.counts.offers, Launched: m.counts.launched, Killed: m.counts.killed, Failed: m.counts.failed,
 	}
-	for _, a := range m.apps {
+	for _, a := range m.apps { // any order: counts
 		if !a.removed {
 			s.Apps++
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -131,7 +132,7 @@ func checkDepth(body []byte) error {
 func clean(tree any) any {
 	switch v := tree.(type) {
 	case map[string]any:
-		for key, member := range v {
+		for key, member := range v { // any order: each member by itself
 			if member == nil {
 				delete(v, key)
 				continue
@@ -176,9 +177,7 @@ func (p Patch) Apply(base App, role string) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
-	for key, value := range p.translate(&bad) {
-		tree[key] = value
-	}
+	maps.Copy(tree, p.translate(&bad))
 	tree["id"] = base.ID
 	app, err := fromTree(tree)
 	if err != nil {
@@ -313,12 +312,8 @@ func filled(value any, absent map[string]any) any {
 			return v
 		}
 		object := map[string]any{}
-		for key, member := range absent {
-			object[key] = member
-		}
-		for key, member := range v {
-			object[key] = member
-		}
+		maps.Copy(object, absent)
+		maps.Copy(object, v)
 		return object
 	}
 	return value
