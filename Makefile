@@ -12,7 +12,10 @@ TOOL    := go tool -modfile=tools.mod
 FUZZTIME ?= 20s
 ARGS     ?=
 
-.PHONY: build up test test-all check fuzz bench generate deps clean
+# The kernel that test-v2 boots; it has no cgroups but those of version 2.
+KERNEL := .tools/v2/vmlinuz
+
+.PHONY: build up test test-v2 test-all check fuzz bench generate deps clean
 
 # bin/gantry, bin/gantry-keeper (static, with cgo), bin/plugins/KIND-NAME and bin/examples/NAME.
 build: deps
@@ -39,11 +42,24 @@ test: build
 	.ci/suite e2e go test -count=1 -timeout 9m ./cmd/gantry/e2e || status=1; \
 	exit $$status
 
+# Isolators, keeper and a day of a cluster on a host with nothing but cgroup v2: a virtual machine, emulated (amd64).
+test-v2: build $(KERNEL)
+	@command -v qemu-system-x86_64 >/dev/null || { \
+		echo "installing qemu-system-x86"; \
+		test "$$(id -u)" = 0 || { echo "run make test-v2 as root, once"; exit 1; }; \
+		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-system-x86; }
+	GANTRY_V2=$(CURDIR)/$(KERNEL) .ci/suite v2 go test -count=1 -timeout 6m -v ./isolators/v2test
+
+$(KERNEL):
+	.ci/kernel $@
+
 # Everything, with the race detector: for before a release.
 test-all: build check
 	@status=0; \
 	.ci/suite race go test -race -timeout 15m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
 	.ci/suite e2e go test -count=1 -timeout 15m ./cmd/gantry/e2e || status=1; \
+	$(MAKE) --no-print-directory test-v2 || status=1; \
 	.ci/suite fuzz $(MAKE) fuzz || status=1; \
 	exit $$status
 

@@ -17,7 +17,7 @@ import (
 )
 
 // bootTimeout bounds the guest's life. It has one processor, which is emulated.
-const bootTimeout = 200 * time.Second
+const bootTimeout = 230 * time.Second
 
 // packages are those whose tests the guest runs.
 var packages = []struct {
@@ -111,7 +111,7 @@ func boot(t *testing.T, kernel, initramfs string) map[string]*suite {
 		"-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "file:"+log, "-serial", "stdio",
-		"-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 loglevel=4 panic=-1")
+		"-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off")
 	// The guest dies with the tests, however these end; who asks for that is a thread.
 	runtime.LockOSThread()
 	emulator.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

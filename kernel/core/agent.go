@@ -2,6 +2,8 @@ package core
 
 import (
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/step"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -49,8 +52,11 @@ func (m *Machine) agentHello(ev AgentHello, out *Effects) {
 // checkHello decodes a Hello and says what is wrong with it, changing nothing.
 func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, error) {
 	none := ledger.Resources{}
-	if h.GetInfo().GetHostname() == "" {
-		return none, nil, fmt.Errorf("the agent's hello has no hostname")
+	if host := h.GetInfo().GetHostname(); host == "" || !utf8.ValidString(host) {
+		return none, nil, fmt.Errorf("the agent's hostname is %q: it must be text", host)
+	}
+	if n := proto.Size(h.Info); n > maxInfo {
+		return none, nil, fmt.Errorf("the agent's info has %d bytes; at most %d are taken", n, maxInfo)
 	}
 	if h.Epoch > m.cfg.Epoch {
 		return none, nil, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen", m.cfg.Epoch, h.Epoch)
@@ -68,30 +74,62 @@ func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, err
 	var held []heldTask
 	seen := map[id.TaskKey]bool{}
 	for _, t := range h.Tasks {
-		key := id.TaskKey{Framework: id.Framework(t.GetFrameworkId().GetValue()), Task: id.Task(t.GetInfo().GetTaskId().GetValue())}
-		r, err := ledger.FromMesos(t.GetInfo().GetResources())
+		task, err := checkHeld(t)
+		if err == nil && seen[task.key] {
+			err = fmt.Errorf("task %s stands twice", task.key)
+		}
 		if err != nil {
-			return none, nil, fmt.Errorf("task %s: %w", key, err)
+			return none, nil, err
 		}
-		role, err := ledger.AllocationRole(t.GetInfo().GetResources())
-		if err != nil {
-			return none, nil, fmt.Errorf("task %s: %w", key, err)
-		}
-		if t.Status == nil || seen[key] || key.Framework == "" || key.Task == "" {
-			return none, nil, fmt.Errorf("task %s: each task needs its ids and a status, and stands once", key)
-		}
-		seen[key] = true
-		held = append(held, heldTask{key, role, r, t})
+		seen[task.key] = true
+		held = append(held, task)
 		if lifecycle.Terminal(t.Status.GetState()) {
 			continue
 		}
-		left, fits := rest.Minus(r)
+		left, fits := rest.Minus(task.resources)
 		if !fits {
-			return none, nil, fmt.Errorf("the agent has %s, of which task %s, beside its others, can't hold %s: start it with more", total, key, r)
+			return none, nil, fmt.Errorf("the agent has %s, of which task %s, beside its others, can't hold %s: start it with more", total, task.key, task.resources)
 		}
 		rest = left
 	}
 	return total, held, nil
+}
+
+// checkHeld decodes one task of a Hello.
+func checkHeld(t *linkpb.HeldTask) (heldTask, error) {
+	h := heldTask{msg: t, key: id.TaskKey{
+		Framework: id.Framework(t.GetFrameworkId().GetValue()), Task: id.Task(t.GetInfo().GetTaskId().GetValue()),
+	}}
+	for _, s := range []string{string(h.key.Framework), string(h.key.Task)} {
+		if err := rules.ID(s); err != nil {
+			return h, fmt.Errorf("task %s: %w", h.key, err)
+		}
+	}
+	var err error
+	if h.resources, err = ledger.FromMesos(t.GetInfo().GetResources()); err == nil {
+		h.role, err = ledger.AllocationRole(t.GetInfo().GetResources())
+	}
+	if err == nil && h.role != "" {
+		err = rules.Role(h.role)
+	}
+	if err == nil && !agentSays(t.GetStatus().GetState()) || t.GetStatus() == nil {
+		err = fmt.Errorf("%s is not for an agent to say", t.GetStatus().GetState())
+	}
+	if err != nil {
+		return h, fmt.Errorf("task %s: %w", h.key, err)
+	}
+	return h, nil
+}
+
+// agentSays tells whether a state may come from an agent; the others are the master's.
+func agentSays(s mesos.TaskState) bool {
+	switch s {
+	case mesos.TaskState_TASK_STAGING, mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING, mesos.TaskState_TASK_KILLING,
+		mesos.TaskState_TASK_FINISHED, mesos.TaskState_TASK_FAILED, mesos.TaskState_TASK_KILLED, mesos.TaskState_TASK_ERROR,
+		mesos.TaskState_TASK_DROPPED, mesos.TaskState_TASK_LOST, mesos.TaskState_TASK_GONE:
+		return true
+	}
+	return false
 }
 
 func (m *Machine) refuseAgent(conn uint64, err error, out *Effects) {
@@ -106,8 +144,10 @@ func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
 	info := ev.Hello.Info
 	aid := id.Agent(info.GetId().GetValue())
 	if aid == "" {
-		aid = id.Agent(fmt.Sprintf("%s-S%d", m.cfg.ID, m.nextAgent))
-		m.nextAgent++
+		for aid == "" || m.agents[aid] != nil {
+			aid = id.Agent(fmt.Sprintf("%s-S%d", m.cfg.ID, m.nextAgent))
+			m.nextAgent++
+		}
 		info = proto.CloneOf(info)
 		info.Id = &mesos.AgentID{Value: proto.String(string(aid))}
 	}
@@ -138,24 +178,24 @@ func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
 }
 
 // dropMissing ends the tasks that the agent should have and has not (they never reached
-// it) and frees what those that ended held.
+// it), and frees what those held that ended or turn out to hold something else.
 func (m *Machine) dropMissing(a *agent, held []heldTask, out *Effects) {
-	has := map[id.TaskKey]mesos.TaskState{}
+	has := map[id.TaskKey]heldTask{}
 	for _, h := range held {
-		has[h.key] = h.msg.Status.GetState()
+		has[h.key] = h
 	}
 	for _, key := range sortedTasks(a.tasks) {
 		t := a.tasks[key]
-		state, there := has[key]
-		if !there || lifecycle.Terminal(state) {
+		h, there := has[t.wireKey()]
+		if !there || lifecycle.Terminal(h.msg.Status.GetState()) || !t.resources.Equal(h.resources) {
 			m.release(t, out)
 		}
 		if there {
+			t.resources = h.resources
 			continue
 		}
-		f := m.frameworks[key.Framework]
 		if !lifecycle.Terminal(t.state) {
-			m.masterUpdate(f, t, verdict{
+			m.masterUpdate(m.frameworks[key.Framework], t, verdict{
 				state: mesos.TaskState_TASK_DROPPED, reason: mesos.TaskStatus_REASON_RECONCILIATION,
 				message: "The task never reached the agent",
 			}, out)
@@ -176,27 +216,45 @@ func (m *Machine) adopt(a *agent, held []heldTask, infos []*mesos.FrameworkInfo,
 			ended[f.id] = true
 			m.send(a, endFramework(f), out)
 		}
-		t := a.tasks[h.key]
+		t := a.find(h.key)
 		if t == nil {
-			t = &task{key: h.key, agent: a.id, info: h.msg.Info, resources: h.resources, role: h.role, state: mesos.TaskState_TASK_STAGING}
-			if t.role == "" {
-				t.role = f.roles[0]
-			}
-			a.tasks[h.key], f.tasks[h.key.Task] = t, t
-			if a.unreachable && !f.partitionAware() && !lifecycle.Terminal(h.msg.Status.GetState()) {
-				t.kill = &linkpb.Kill{FrameworkId: h.msg.FrameworkId, TaskId: t.info.TaskId}
-			}
+			t = m.found(a, f, h)
 		}
-		m.resume(a, t, h.msg, out)
+		if t != nil {
+			m.resume(a, t, h.msg, out)
+		}
 	}
+}
+
+// found files a task that the master did not know, or knows to be on another agent: then
+// the one that came second is killed. Of that one's end nobody waits to hear.
+func (m *Machine) found(a *agent, f *framework, h heldTask) *task {
+	t := &task{key: h.key, agent: a.id, info: h.msg.Info, resources: h.resources, role: h.role, state: mesos.TaskState_TASK_STAGING}
+	if t.role == "" {
+		t.role = append(slices.Clone(f.roles), "*")[0]
+	}
+	ended := lifecycle.Terminal(h.msg.Status.GetState())
+	if f.tasks[t.key.Task] != nil {
+		if ended {
+			return nil
+		}
+		t.key, t.stray = strayKey(h.key, a), true
+	}
+	if t.stray || a.unreachable && !f.partitionAware() && !ended {
+		t.kill = &linkpb.Kill{FrameworkId: h.msg.FrameworkId, TaskId: t.info.TaskId}
+	}
+	m.add(t, a, f)
+	return t
 }
 
 // resume brings a task's state and its account in line with what the agent says.
 func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
 	returned := t.state == mesos.TaskState_TASK_UNREACHABLE
 	t.note(h.Status)
-	t.pending = h.Unacknowledged
 	t.state = h.Status.GetState()
+	if !t.stray {
+		t.pending = h.Unacknowledged
+	}
 	if lifecycle.Terminal(t.state) {
 		return // the agent sends the update itself
 	}
@@ -261,38 +319,44 @@ func (m *Machine) disconnectAgent(a *agent, out *Effects) {
 	a.conn, a.announced, a.since = 0, false, m.now
 }
 
-// agentDue pings a connected agent, or gives up a silent one.
+// agentDue pings a connected agent, gives up a silent one, or forgets one that was given
+// up long ago.
 func (m *Machine) agentDue(a *agent, out *Effects) {
-	if a.conn != 0 && a.unponged < m.cfg.PingMisses {
+	switch {
+	case a.conn != 0 && a.unponged < m.cfg.PingMisses:
 		a.unponged++
 		m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Ping{Ping: &linkpb.Ping{}}}, out)
 		m.agentDeadline(a, m.cfg.PingInterval)
-		return
-	}
-	if a.conn != 0 {
+	case a.conn != 0:
 		m.refuseAgent(a.conn, fmt.Errorf("no answer to %d pings", a.unponged), out)
 		m.disconnectAgent(a, out)
+		m.unreachable(a, out)
+	case !a.unreachable:
+		m.unreachable(a, out)
+	default:
+		m.forget(a, out)
 	}
-	m.unreachable(a, out)
 }
 
 // unreachable gives an agent up, and its resources; it may return with its tasks.
 func (m *Machine) unreachable(a *agent, out *Effects) {
-	a.unreachable, a.since, a.deadline = true, m.now, 0
+	a.unreachable, a.recovered, a.since = true, false, m.now
+	m.agentDeadline(a, forgetAfter)
 	m.persistAgent(a, out)
 	m.ledger.Remove(a.id)
 	for _, key := range sortedTasks(a.tasks) {
 		t := a.tasks[key]
 		f := m.frameworks[key.Framework]
 		t.held = false
-		if lifecycle.Terminal(t.state) {
-			continue // its update is still to come, if the agent returns
+		ended := lifecycle.Terminal(t.state)
+		if !ended {
+			m.masterUpdate(f, t, verdict{
+				state: mesos.TaskState_TASK_UNREACHABLE, reason: mesos.TaskStatus_REASON_AGENT_REMOVED,
+				message: fmt.Sprintf("Agent %s (%s) became unreachable", a.id, a.info.GetHostname()),
+			}, out)
 		}
-		m.masterUpdate(f, t, verdict{
-			state: mesos.TaskState_TASK_UNREACHABLE, reason: mesos.TaskStatus_REASON_AGENT_REMOVED,
-			message: fmt.Sprintf("Agent %s (%s) became unreachable", a.id, a.info.GetHostname()),
-		}, out)
-		if f.removed || !f.partitionAware() {
+		// What ended, and is not acknowledged, is said again if the agent returns.
+		if f.removed || t.stray || !ended && !f.partitionAware() {
 			m.dropTask(t, out)
 		}
 	}
@@ -300,6 +364,15 @@ func (m *Machine) unreachable(a *agent, out *Effects) {
 		Type:    schedulerpb.Event_FAILURE.Enum(),
 		Failure: &schedulerpb.Event_Failure{AgentId: a.info.Id},
 	}, out)
+}
+
+// forget lets go of an agent that has been unreachable for long.
+func (m *Machine) forget(a *agent, out *Effects) {
+	for _, key := range sortedTasks(a.tasks) {
+		m.dropTask(a.tasks[key], out)
+	}
+	delete(m.agents, a.id)
+	out.Persist = append(out.Persist, step.Write{Key: agentPrefix + string(a.id)})
 }
 
 func (m *Machine) everyFramework(ev *schedulerpb.Event, out *Effects) {

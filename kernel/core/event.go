@@ -101,6 +101,10 @@ type Effects struct {
 
 // Reset empties the effects and keeps their memory.
 func (e *Effects) Reset() {
+	clear(e.Persist)
+	clear(e.Send)
+	clear(e.Ask)
+	clear(e.Notify)
 	e.Persist, e.Send, e.Ask = e.Persist[:0], e.Send[:0], e.Ask[:0]
 	e.Notify, e.Replies = e.Notify[:0], e.Replies[:0]
 }

@@ -117,13 +117,15 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 	if err := rules.Principal(info, ev.Principal); err != nil {
 		return nil, err
 	}
+	if n := proto.Size(info); n > maxInfo {
+		return nil, sentencef("FrameworkInfo has %d bytes; at most %d are taken", n, maxInfo)
+	}
 	fid := id.Framework(info.GetId().GetValue())
 	if fid == "" && ev.Plugin != "" {
 		fid = m.plugins[ev.Plugin]
 	}
 	if fid == "" {
-		fid = id.Framework(fmt.Sprintf("%s-%04d", m.cfg.ID, m.nextFramework))
-		m.nextFramework++
+		fid = m.newFrameworkID()
 	}
 	f := m.frameworks[fid]
 	if m.wasRemoved(fid) || f != nil && f.removed {
@@ -142,6 +144,17 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 		return nil, sentencef("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
 	}
 	return f, rules.Resubscribe(f.info, info)
+}
+
+// newFrameworkID skips ids that somebody else has taken already.
+func (m *Machine) newFrameworkID() id.Framework {
+	for {
+		fid := id.Framework(fmt.Sprintf("%s-%04d", m.cfg.ID, m.nextFramework))
+		m.nextFramework++
+		if m.frameworks[fid] == nil && !m.wasRemoved(fid) {
+			return fid
+		}
+	}
 }
 
 func (m *Machine) wasRemoved(fid id.Framework) bool {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -33,6 +35,8 @@ type Config struct {
 	// ReconnectGrace is how long a framework of an earlier master has at least; zero
 	// means 75 s.
 	ReconnectGrace time.Duration
+	// ReregisterTimeout is how long an agent of an earlier master has; zero means 10 min.
+	ReregisterTimeout time.Duration
 	// OfferTimeout rescinds offers that stand longer; zero means never.
 	OfferTimeout time.Duration
 }
@@ -41,6 +45,15 @@ const (
 	maxCompletedFrameworks = 50
 	maxCompletedTasks      = 1000 // for each framework
 	maxStatuses            = 16   // kept for each task, the newest
+
+	// Bounds in bytes: what is kept of one framework or agent fits the store, one task
+	// the agent's checkpoint, and all tasks of an agent the one message that lists them.
+	maxInfo       = 256 << 10
+	maxTaskInfo   = 512 << 10
+	maxAgentTasks = 8 << 20
+
+	// forgetAfter is how long an unreachable agent is remembered.
+	forgetAfter = 14 * 24 * time.Hour
 )
 
 // Machine is the master. It is not safe for concurrent use: one goroutine owns it.
@@ -86,6 +99,8 @@ type agent struct {
 	unponged int
 	tasks    map[id.TaskKey]*task
 	offers   map[id.Offer]*offer
+	// taskBytes is the size of its tasks' infos together.
+	taskBytes int
 }
 
 // framework is subscribed (stream != ""), disconnected, or removed with tasks still ending.
@@ -122,8 +137,35 @@ type task struct {
 	statuses []*mesos.TaskStatus
 	// held says that the ledger has a use for it.
 	held bool
+	// stray is a copy of a task that runs on another agent, too: it is accounted for
+	// under a key of its own and killed, and its framework does not hear of it.
+	stray bool
 	// kill is sent again when the agent returns.
 	kill *linkpb.Kill
+}
+
+// strayKey files a stray copy of a task: ids have no slashes.
+func strayKey(key id.TaskKey, a *agent) id.TaskKey {
+	return id.TaskKey{Framework: key.Framework, Task: key.Task + "/" + id.Task(a.id)}
+}
+
+// find returns the agent's task, or its stray copy of one.
+func (a *agent) find(key id.TaskKey) *task {
+	if t := a.tasks[key]; t != nil {
+		return t
+	}
+	return a.tasks[strayKey(key, a)]
+}
+
+// wireKey is the key as the agent knows the task.
+func (t *task) wireKey() id.TaskKey {
+	return id.TaskKey{Framework: t.key.Framework, Task: id.Task(t.info.GetTaskId().GetValue())}
+}
+
+// add files a task with its agent and framework.
+func (m *Machine) add(t *task, a *agent, f *framework) {
+	a.tasks[t.key], f.tasks[t.key.Task] = t, t
+	a.taskBytes += proto.Size(t.info)
 }
 
 // offer is outstanding; its claim is in the ledger.
@@ -141,6 +183,7 @@ func New(cfg Config) *Machine {
 	cfg.PingInterval = cmp.Or(cfg.PingInterval, 15*time.Second)
 	cfg.PingMisses = cmp.Or(cfg.PingMisses, 5)
 	cfg.ReconnectGrace = cmp.Or(cfg.ReconnectGrace, 75*time.Second)
+	cfg.ReregisterTimeout = cmp.Or(cfg.ReregisterTimeout, 10*time.Minute)
 	return &Machine{
 		cfg:        cfg,
 		ledger:     ledger.New(),

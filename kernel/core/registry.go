@@ -23,11 +23,19 @@ const (
 func CheckRegistry(entries []step.Write) error {
 	for _, e := range entries {
 		var err error
+		filed := e.Key
 		switch {
 		case strings.HasPrefix(e.Key, agentPrefix):
-			err = proto.Unmarshal(e.Value, &corepb.AgentRecord{})
+			var r corepb.AgentRecord
+			err = proto.Unmarshal(e.Value, &r)
+			filed = agentPrefix + r.GetInfo().GetId().GetValue()
 		case strings.HasPrefix(e.Key, frameworkPrefix):
-			err = proto.Unmarshal(e.Value, &corepb.FrameworkRecord{})
+			var r corepb.FrameworkRecord
+			err = proto.Unmarshal(e.Value, &r)
+			filed = frameworkPrefix + r.GetInfo().GetId().GetValue()
+		}
+		if err == nil && filed != e.Key {
+			err = fmt.Errorf("it is a record of %s", filed)
 		}
 		if err != nil {
 			return fmt.Errorf("registry: read %s: %w", e.Key, err)
@@ -62,8 +70,10 @@ func (m *Machine) recoverAgent(r *corepb.AgentRecord) {
 		offers:      map[id.Offer]*offer{},
 	}
 	m.agents[a.id] = a
-	if !a.unreachable {
-		m.agentDeadline(a, m.patience())
+	if a.unreachable {
+		m.agentDeadline(a, step.Time(r.UnreachableNanos).Add(forgetAfter).Sub(m.now))
+	} else {
+		m.agentDeadline(a, m.cfg.ReregisterTimeout)
 	}
 }
 

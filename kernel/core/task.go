@@ -33,8 +33,8 @@ func (m *Machine) status(f *framework, tid *mesos.TaskID, aid *mesos.AgentID, v 
 	if v.message != "" {
 		s.Message = proto.String(v.message)
 	}
-	if v.state == mesos.TaskState_TASK_UNREACHABLE {
-		s.UnreachableTime = &mesos.TimeInfo{Nanoseconds: proto.Int64(int64(m.now))}
+	if a := m.agents[id.Agent(aid.GetValue())]; a != nil && v.state == mesos.TaskState_TASK_UNREACHABLE {
+		s.UnreachableTime = timeInfo(a.since)
 	}
 	return s
 }
@@ -63,7 +63,9 @@ func (m *Machine) masterUpdate(f *framework, t *task, v verdict, out *Effects) {
 	s := m.status(f, t.info.TaskId, m.agents[t.agent].info.Id, v)
 	t.state = v.state
 	t.note(s)
-	m.notifyUpdate(f, s, out)
+	if !t.stray {
+		m.notifyUpdate(f, s, out)
+	}
 }
 
 // note keeps the newest statuses, one for each state.
@@ -97,6 +99,9 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 	if err == nil {
 		err = rules.Supported(l.info)
 	}
+	if n := proto.Size(l.info); err == nil && (n > maxTaskInfo || l.agent.taskBytes+n > maxAgentTasks) {
+		err = sentencef("TaskInfo has %d bytes; at most %d are taken, and %d for all tasks of an agent", n, maxTaskInfo, maxAgentTasks)
+	}
 	var need ledger.Resources
 	if err == nil {
 		need, err = ledger.FromMesos(l.info.GetResources())
@@ -122,7 +127,7 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 		key: key, agent: l.agent.id, info: info, role: l.role, resources: need,
 		state: mesos.TaskState_TASK_STAGING, held: true,
 	}
-	l.agent.tasks[key], l.framework.tasks[key.Task] = t, t
+	m.add(t, l.agent, l.framework)
 	m.send(l.agent, &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{Framework: l.framework.info, Task: info}}}, out)
 	return rest
 }
@@ -132,14 +137,14 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 	s := u.GetStatus()
 	f := m.frameworks[id.Framework(u.GetFrameworkId().GetValue())]
-	t := a.tasks[id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(s.GetTaskId().GetValue())}]
-	if f == nil || t == nil {
-		// Acknowledged before, or never launched: nobody waits for it any more.
+	t := a.find(id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(s.GetTaskId().GetValue())})
+	if f == nil || t == nil || !agentSays(s.GetState()) {
+		// Acknowledged before, never launched, or nonsense: nobody waits for it.
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
 		return
 	}
 	latest := mesos.TaskState(u.GetLatest())
-	if _, known := mesos.TaskState_name[u.GetLatest()]; !known {
+	if !agentSays(latest) {
 		latest = s.GetState()
 	}
 	if next, v := lifecycle.NextTask(t.state, latest); v == lifecycle.Advanced {
@@ -156,15 +161,14 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 		}
 		return
 	}
-	t.pending = s
-	if f.removed {
+	if f.removed || t.stray {
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
-		t.pending = nil
 		if lifecycle.Terminal(s.GetState()) {
 			m.dropTask(t, out)
 		}
 		return
 	}
+	t.pending = s
 	m.notifyUpdate(f, s, out)
 }
 
@@ -199,8 +203,10 @@ func (m *Machine) release(t *task, out *Effects) {
 func (m *Machine) dropTask(t *task, out *Effects) {
 	m.release(t, out)
 	f := m.frameworks[t.key.Framework]
-	delete(m.agents[t.agent].tasks, t.key)
+	a := m.agents[t.agent]
+	delete(a.tasks, t.key)
 	delete(f.tasks, t.key.Task)
+	a.taskBytes -= proto.Size(t.info)
 	f.completed = append(f.completed, t)
 	if len(f.completed) > maxCompletedTasks {
 		f.completed = slices.Delete(f.completed, 0, 1)
@@ -216,7 +222,7 @@ func (m *Machine) acknowledge(f *framework, c *schedulerpb.Call_Acknowledge, out
 	}
 	m.sendAck(a, f.info.Id, c.GetTaskId(), c.GetUuid(), out)
 	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
-	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) || a.conn == 0 {
+	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) || a.conn == 0 && !a.unreachable {
 		return
 	}
 	terminal := lifecycle.Terminal(t.pending.GetState())
@@ -236,13 +242,18 @@ func (m *Machine) kill(f *framework, c *schedulerpb.Call_Kill, out *Effects) {
 	}
 	t.kill = &linkpb.Kill{FrameworkId: f.info.Id, TaskId: c.GetTaskId(), KillPolicy: c.GetKillPolicy()}
 	m.send(m.agents[t.agent], &linkpb.ToAgent{Body: &linkpb.ToAgent_Kill{Kill: t.kill}}, out)
+	if t.state == mesos.TaskState_TASK_UNREACHABLE {
+		m.reconcileKnown(f, t, out)
+	}
 }
 
 // reconcile tells the framework the state of the named tasks, or of all that it has.
 func (m *Machine) reconcile(f *framework, tasks []*schedulerpb.Call_Reconcile_Task, out *Effects) {
 	if len(tasks) == 0 {
 		for _, tid := range sorted(f.tasks) {
-			m.reconcileKnown(f, f.tasks[tid], out)
+			if t := f.tasks[tid]; !t.stray {
+				m.reconcileKnown(f, t, out)
+			}
 		}
 		return
 	}

@@ -17,8 +17,10 @@ func (m *Machine) Agents() *masterpb.Response_GetAgents {
 	r := &masterpb.Response_GetAgents{}
 	for _, aid := range sorted(m.agents) {
 		a := m.agents[aid]
-		if a.recovered {
-			r.RecoveredAgents = append(r.RecoveredAgents, a.info)
+		if a.recovered || a.unreachable {
+			if !a.unreachable {
+				r.RecoveredAgents = append(r.RecoveredAgents, a.info)
+			}
 			continue
 		}
 		total, _ := m.ledger.Total(aid)
@@ -115,8 +117,8 @@ func viewTask(t *task) *mesos.Task {
 		Labels: t.info.Labels, Discovery: t.info.Discovery, Container: t.info.Container,
 		HealthCheck: t.info.HealthCheck, KillPolicy: t.info.KillPolicy, Limits: t.info.Limits,
 	}
-	if t.info.GetCommand().User != nil {
-		v.User = t.info.Command.User
+	if user := t.info.GetCommand().GetUser(); user != "" {
+		v.User = &user
 	}
 	if t.pending != nil {
 		v.StatusUpdateState, v.StatusUpdateUuid = t.pending.State, t.pending.Uuid

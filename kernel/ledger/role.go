@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // CheckRole tells whether a string is acceptable as a role: "*", or components joined
@@ -13,6 +14,8 @@ func CheckRole(role string) error {
 		return nil
 	case role == "":
 		return refuse("Role names cannot be the empty string")
+	case !utf8.ValidString(role):
+		return refuse("Role %q is not UTF-8", role)
 	case strings.HasPrefix(role, "/"):
 		return refuse("Role '%s' cannot start with a slash", role)
 	case strings.HasSuffix(role, "/"):

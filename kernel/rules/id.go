@@ -2,6 +2,7 @@ package rules
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gantry-project/gantry/kernel/ledger"
 )
@@ -17,6 +18,8 @@ func ID(s string) error {
 		return refuse("ID must not be empty")
 	case len(s) > maxID:
 		return refuse("ID must not be greater than %d characters", maxID)
+	case !utf8.ValidString(s):
+		return refuse("ID %q is not UTF-8", s)
 	case s == "." || s == "..":
 		return refuse("'%s' is disallowed", s)
 	}

@@ -482,7 +482,6 @@ type scheduler struct {
 	hangUp   context.CancelFunc
 	events   <-chan event // closed at the end of the stream
 	passed   []event      // that came and were not asked for yet
-	seen     map[string]bool
 	barriers int
 }
 
@@ -496,7 +495,7 @@ func (c *cluster) subscribe(t *testing.T, f form, fields string) *scheduler {
 func (c *cluster) resubscribe(t *testing.T, f form, id, fields string) *scheduler {
 	t.Helper()
 	s := c.open(t, f, id, fields)
-	first, second := s.next("SUBSCRIBED"), s.next("HEARTBEAT")
+	first, second := s.next("SUBSCRIBED", time.After(soon)), s.next("HEARTBEAT", time.After(soon))
 	if first.Type != "SUBSCRIBED" || first.Subscribed.HeartbeatIntervalSeconds != 15 || first.Subscribed.MasterInfo.ID == "" || second.Type != "HEARTBEAT" {
 		t.Fatalf("the stream begins with %+v and %+v", first, second)
 	}
@@ -534,7 +533,7 @@ func (c *cluster) open(t *testing.T, f form, id, fields string) *scheduler {
 	}
 	events := make(chan event, 1024)
 	go f.read(ctx, resp.Body, events)
-	return &scheduler{t: t, c: c, form: f, id: id, stream: stream, hangUp: cancel, events: events, seen: map[string]bool{}}
+	return &scheduler{t: t, c: c, form: f, id: id, stream: stream, hangUp: cancel, events: events, acknowledged: map[string]bool{}}
 }
 
 // read passes the stream on. A stream that does not end between two records ends with an event that says so.
@@ -564,8 +563,8 @@ func (f form) read(ctx context.Context, body io.ReadCloser, events chan<- event)
 	}
 }
 
-// next is the next event.
-func (s *scheduler) next(what string) event {
+// next is the next event; the deadline is for whatever the caller waits for, since heartbeats never stop.
+func (s *scheduler) next(what string, deadline <-chan time.Time) event {
 	s.t.Helper()
 	select {
 	case e, open := <-s.events:
@@ -573,7 +572,7 @@ func (s *scheduler) next(what string) event {
 			s.t.Fatalf("the stream ended before %s; there were %+v\n%s", what, s.passed, s.c.describe())
 		}
 		return e
-	case <-time.After(soon):
+	case <-deadline:
 		s.t.Fatalf("no %s within %s; there were %+v\n%s", what, soon, s.passed, s.c.describe())
 	}
 	return event{}
@@ -587,8 +586,8 @@ func (s *scheduler) take(what string, matches func(event) bool) event {
 		s.passed = slices.Delete(s.passed, i, i+1)
 		return e
 	}
-	for {
-		e := s.next(what)
+	for deadline := time.After(soon); ; {
+		e := s.next(what, deadline)
 		if matches(e) {
 			return e
 		}
@@ -628,18 +627,24 @@ func (s *scheduler) offer() offer {
 	return offers[0]
 }
 
-// update is the next status of a task that is no answer to RECONCILE and was not seen before: what is not acknowledged
-// for a while is sent again.
+// update is the next status of a task that is no answer to RECONCILE and was not seen before: what the agent knows no
+// acknowledgement of is sent again, and acknowledged again if it was.
 func (s *scheduler) update(id string) status {
 	s.t.Helper()
-	status := s.take("UPDATE of "+id, func(e event) bool {
-		got := e.Update.Status
-		return e.Type == "UPDATE" && got.TaskID.Value == id && got.Reason != "REASON_RECONCILIATION" && !s.seen[got.UUID]
-	}).Update.Status
-	if status.UUID != "" {
-		s.seen[status.UUID] = true
+	for {
+		status := s.take("UPDATE of "+id, func(e event) bool {
+			got := e.Update.Status
+			return e.Type == "UPDATE" && got.TaskID.Value == id && got.Reason != "REASON_RECONCILIATION"
+		}).Update.Status
+		acknowledged, seen := s.acknowledged[status.UUID]
+		if status.UUID == "" || !seen {
+			s.acknowledged[status.UUID] = false
+			return status
+		}
+		if acknowledged {
+			s.acknowledge(status)
+		}
 	}
-	return status
 }
 
 // want is update, of a state.
@@ -718,6 +723,7 @@ func (s *scheduler) decline(o offer, seconds string) {
 
 func (s *scheduler) acknowledge(status status) {
 	s.t.Helper()
+	s.acknowledged[status.UUID] = true
 	s.call("ACKNOWLEDGE", fmt.Sprintf(`"acknowledge":{"agent_id":{"value":%q},"task_id":{"value":%q},"uuid":%q}`,
 		status.AgentID.Value, status.TaskID.Value, status.UUID))
 }

@@ -372,7 +372,8 @@ func TestProbeGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	r := newProber().probe(t.Context(), apps.Probe{HTTP: true, Address: silent.Addr().String(), Timeout: time.Millisecond})
+	at := silent.Addr().(*net.TCPAddr)
+	r := newProber().probe(t.Context(), apps.Probe{HTTP: true, Host: at.IP.String(), Port: at.Port, Timeout: time.Millisecond})
 	if r.Alive || r.Cause != "no answer within 1ms" {
 		t.Errorf("no answer is %+v", r)
 	}
