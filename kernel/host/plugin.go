@@ -40,21 +40,21 @@ const (
 
 // Status is how a plugin fares.
 type Status struct {
-	Name  string
-	Kind  string
-	State State
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	State State  `json:"state"`
 	// Pid of the process; 0 when there is none.
-	Pid int
+	Pid int `json:"pid"`
 	// Restarts counts the starts after the first.
-	Restarts int
+	Restarts int `json:"restarts"`
 	// Since is when it came into this state.
-	Since time.Time
+	Since time.Time `json:"since"`
 	// Listen is the actual host:port, or empty.
-	Listen string
+	Listen string `json:"listen"`
 	// Message says why it is not running.
-	Message string
+	Message string `json:"message"`
 	// Digest is the sha256 of the binary in hex.
-	Digest string
+	Digest string `json:"digest"`
 }
 
 // maxMessage bounds Status.Message.

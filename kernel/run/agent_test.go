@@ -65,7 +65,7 @@ func (p *prepared) Prepare(ctx context.Context, l node.Launch) (*containerpb.Spe
 	p.left[l.Container] = true
 	return &containerpb.Spec{
 		Id: l.Container, Argv: []string{"/bin/sh", "-c", l.Task.GetCommand().GetValue()}, Cwd: "/", Rootfs: "/",
-		Cgroup: "/gantry-00000000/tasks/" + l.Container, StdoutPath: "/dev/null", StderrPath: "/dev/null",
+		Cgroup: "/gantry-00000000/containers/" + l.Container, StdoutPath: "/dev/null", StderrPath: "/dev/null",
 	}, nil
 }
 

@@ -123,6 +123,10 @@ func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
 // Epoch is this master's time in office.
 func (m *Master) Epoch() uint64 { return m.cfg.Core.Epoch }
 
+// Leave says that the master is about to end: connections that break from now on are no
+// news of their frameworks, which have time to come back to the next master.
+func (m *Master) Leave() { m.out.leave() }
+
 // Run owns the machine until ctx ends or a write fails; then nothing more is delivered.
 func (m *Master) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

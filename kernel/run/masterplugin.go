@@ -185,15 +185,34 @@ func (m *Master) ServeFramework(ctx context.Context, start *frameworkpb.Start, s
 	if err := m.look(ctx, func(c *core.Machine) { start.FrameworkId = string(c.PluginFramework(start.Name)) }); err != nil {
 		return err
 	}
-	p := &frameworkSession{master: m, name: start.Name, stream: s, states: make(chan struct{}, maxStateCalls)}
+	p := &frameworkSession{
+		master: m, name: start.Name, stream: s,
+		states: make(chan struct{}, maxStateCalls), lost: make(chan struct{}, 1),
+	}
 	defer p.close()
 	if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Start{Start: start}}); err != nil {
 		return err
 	}
+	heard := make(chan error, 1)
+	go func() { heard <- p.hear(ctx) }()
+	select {
+	case err := <-heard:
+		return err
+	case <-p.lost:
+		return fmt.Errorf("framework %s: its subscription has ended", start.Name)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.done:
+		return ErrStopped
+	}
+}
+
+// hear carries out what the plugin asks for until its stream ends.
+func (p *frameworkSession) hear(ctx context.Context) error {
 	for {
-		msg, err := s.Recv()
+		msg, err := p.stream.Recv()
 		if err != nil {
-			return fmt.Errorf("hear the framework %s: %w", start.Name, err)
+			return fmt.Errorf("hear the framework %s: %w", p.name, err)
 		}
 		switch body := msg.GetBody().(type) {
 		case *frameworkpb.FromFramework_Call:
@@ -212,15 +231,17 @@ type frameworkSession struct {
 	master *Master
 	name   string
 	states chan struct{} // one token a state request at work
+	lost   chan struct{} // holds a token when the current subscription has ended
 
-	mu           sync.Mutex // orders sends, and guards subscription
+	sending      sync.Mutex // orders sends
+	mu           sync.Mutex // guards subscription
 	stream       host.FrameworkStream
 	subscription *subscription
 }
 
 func (p *frameworkSession) send(msg *frameworkpb.ToFramework) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.sending.Lock()
+	defer p.sending.Unlock()
 	return p.stream.Send(msg)
 }
 
@@ -269,17 +290,27 @@ func (p *frameworkSession) subscribe(ctx context.Context, c *schedulerpb.Call) a
 		return reply
 	}
 	p.mu.Lock()
-	p.subscription = s
+	p.subscription = s // the one before, if any, the core has ended
 	p.mu.Unlock()
-	go func() {
-		for ev := range s.events {
-			if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Event{Event: ev}}); err != nil {
-				s.Close()
-				return
-			}
-		}
-	}()
+	go p.forward(s)
 	return reply
+}
+
+// forward tells the plugin its events. When its current subscription ends, for whatever
+// reason, the session does too, and the host starts the plugin again.
+func (p *frameworkSession) forward(s *subscription) {
+	defer s.Close()
+	for ev := range s.events {
+		if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Event{Event: ev}}); err != nil {
+			return // Recv says the same
+		}
+	}
+	if p.current() == s {
+		select {
+		case p.lost <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // state answers a state request, a few at a time beside the calls.

@@ -7,7 +7,6 @@ import (
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
-	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
 // outlets are where the master's effects go: who is connected right now. Delivery never
@@ -16,6 +15,7 @@ type outlets struct {
 	allocator *allocatorOutlet
 
 	mu       sync.Mutex
+	leaving  bool
 	agents   map[uint64]agentStream
 	streams  map[id.Stream]*subscription
 	requests map[uint64]chan core.Reply
@@ -70,13 +70,32 @@ func (o *outlets) unexpect(request uint64) {
 }
 
 // subscribe makes a subscription that gets the notices for its stream; gone is called
-// once when its reader closes it or falls behind.
+// once when its reader closes it or falls behind, unless the master is leaving.
 func (o *outlets) subscribe(stream id.Stream, gone func(context.Context, id.Stream)) *subscription {
-	s := &subscription{id: stream, events: make(chan *schedulerpb.Event, streamEvents), outlets: o, gone: gone}
+	s := newSubscription(stream, func() { o.drop(stream, gone) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.streams[stream] = s
 	return s
+}
+
+// drop forgets a stream whose reader is gone.
+func (o *outlets) drop(stream id.Stream, gone func(context.Context, id.Stream)) {
+	o.mu.Lock()
+	known := o.streams[stream] != nil && !o.leaving
+	delete(o.streams, stream)
+	o.mu.Unlock()
+	if known {
+		gone(context.Background(), stream)
+	}
+}
+
+// leave makes the streams that break from now on no news: their schedulers come back to
+// the next master.
+func (o *outlets) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.leaving = true
 }
 
 // deliver hands out effects that are durable, in contract order.
@@ -97,7 +116,11 @@ func (o *outlets) deliver(out *core.Effects, post func(context.Context, core.Eve
 	}
 	for _, n := range out.Notify {
 		if s := o.streams[n.Stream]; s != nil {
-			s.deliver(n)
+			s.deliver(n.Event)
+			if n.Close {
+				delete(o.streams, n.Stream)
+				s.end()
+			}
 		}
 	}
 	for _, r := range out.Replies {
@@ -117,56 +140,5 @@ func (o *outlets) closeAll() {
 	}
 	for _, a := range o.agents {
 		a.Close()
-	}
-}
-
-// subscription is a scheduler's stream of events.
-type subscription struct {
-	id      id.Stream
-	events  chan *schedulerpb.Event
-	outlets *outlets
-	gone    func(context.Context, id.Stream)
-	ended   bool // by outlets.mu
-}
-
-// ID is the Mesos-Stream-Id.
-func (s *subscription) ID() string { return string(s.id) }
-
-// Events is closed when the subscription has ended.
-func (s *subscription) Events() <-chan *schedulerpb.Event { return s.events }
-
-// Close says that the reader is gone.
-func (s *subscription) Close() {
-	s.outlets.mu.Lock()
-	open := !s.ended
-	s.end()
-	s.outlets.mu.Unlock()
-	if open {
-		s.gone(context.Background(), s.id)
-	}
-}
-
-// deliver queues a notice; a reader that has let its queue run full is dropped.
-func (s *subscription) deliver(n core.Notice) {
-	if n.Event != nil {
-		select {
-		case s.events <- n.Event:
-		default:
-			s.end()
-			go s.gone(context.Background(), s.id)
-			return
-		}
-	}
-	if n.Close {
-		s.end()
-	}
-}
-
-// end closes the events; the outlets' lock is held.
-func (s *subscription) end() {
-	if !s.ended {
-		s.ended = true
-		close(s.events)
-		delete(s.outlets.streams, s.id)
 	}
 }

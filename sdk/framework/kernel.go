@@ -14,8 +14,9 @@ import (
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
-// eventQueue bounds the events that wait for the plugin.
-const eventQueue = 4096
+// eventQueue bounds the events that wait for the plugin: far more than any burst, since
+// one call of a large framework is answered by thousands.
+const eventQueue = 1 << 18
 
 var (
 	// ErrDisconnected is what calls return once the kernel has hung up.

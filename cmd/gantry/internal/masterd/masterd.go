@@ -134,8 +134,13 @@ func (s *server) run(ctx context.Context) error {
 		failure = s.master.Run(machine)
 		close(ended)
 	}()
+	// The master knows that it is leaving before the first connection breaks for it.
+	connections, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
 	outside, ctx := errgroup.WithContext(ctx)
 	outside.Go(func() error {
+		defer disconnect()
+		defer s.master.Leave()
 		select {
 		case <-ended:
 			return failure
@@ -156,9 +161,9 @@ func (s *server) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	outside.Go(func() error { return s.host.Run(ctx) })
+	outside.Go(func() error { return s.host.Run(connections) })
 	outside.Go(func() error {
-		<-ctx.Done()
+		<-connections.Done()
 		links.Stop()
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWithin)
 		defer cancel()
@@ -167,10 +172,8 @@ func (s *server) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	err := s.publish()
-	if err == nil {
-		err = outside.Wait()
-	}
+	outside.Go(s.publish)
+	err := outside.Wait()
 	stopMachine()
 	<-ended
 	return cmp.Or(err, failure)

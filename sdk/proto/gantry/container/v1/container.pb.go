@@ -45,7 +45,7 @@ type Spec struct {
 	WritableRootfs bool   `protobuf:"varint,9,opt,name=writable_rootfs,json=writableRootfs,proto3" json:"writable_rootfs,omitempty"`
 	// Mounts are made in this order, after the rootfs.
 	Mounts []*Mount `protobuf:"bytes,10,rep,name=mounts,proto3" json:"mounts,omitempty"`
-	// Cgroup is the absolute path below each cgroup mount, like /gantry-1f2e3d4c/tasks/ID.
+	// Cgroup is the absolute path below each cgroup mount, like /gantry-1f2e3d4c/containers/ID.
 	Cgroup string  `protobuf:"bytes,11,opt,name=cgroup,proto3" json:"cgroup,omitempty"`
 	Limits *Limits `protobuf:"bytes,12,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Stdout and stderr are absolute host files, opened for append and created 0644.
