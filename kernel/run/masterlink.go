@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -34,6 +35,9 @@ func (m *Master) ServeAgent(ctx context.Context, s AgentStream) error {
 	defer func() { _ = m.post(context.WithoutCancel(ctx), core.AgentGone{Conn: conn}) }() // fails only when the master has ended
 	for {
 		msg, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil // it said good-bye
+		}
 		if err != nil {
 			return fmt.Errorf("hear the agent: %w", err)
 		}

@@ -25,11 +25,9 @@ func Command() *cobra.Command {
 		Long:  help,
 		Example: `  gantry agent --master 127.0.0.1:5050 --work-dir /var/lib/gantry/agent --token-file /var/lib/gantry/agent.token
   gantry agent --master 127.0.0.1:5050 --work-dir /srv/agent --resources 'cpus:2;mem:4096' --attributes 'rack:a'`,
-		Args: cobra.NoArgs,
+		// Judged with the command line: who starts this again need not try.
+		Args: cobra.MatchAll(cobra.NoArgs, func(*cobra.Command, []string) error { return c.Validate() }),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.Validate(); err != nil {
-				return err
-			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			if err := serve(cmd.Context(), &c, log); err != nil {
 				return fmt.Errorf("agent: %w", err)

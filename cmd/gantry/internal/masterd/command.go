@@ -23,11 +23,9 @@ func Command() *cobra.Command {
 		Long:  help,
 		Example: `  gantry master --work-dir /var/lib/gantry/master --plugins plugins.toml
   gantry master --work-dir /srv/master --listen 127.0.0.1:6050 --link-listen 127.0.0.1:6049 --plugins plugins.toml`,
-		Args: cobra.NoArgs,
+		// Judged with the command line: who starts this again need not try.
+		Args: cobra.MatchAll(cobra.NoArgs, func(*cobra.Command, []string) error { return c.Validate() }),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.Validate(); err != nil {
-				return err
-			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			if err := serve(cmd.Context(), &c, log); err != nil {
 				return fmt.Errorf("master: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/host"
 )
 
 // Config is what `gantry master` can be told.
@@ -36,6 +37,9 @@ type Config struct {
 	Publish string
 	// Check verifies the machine's invariants after every step.
 	Check bool
+
+	// manifest is what Plugins says.
+	manifest host.Manifest
 }
 
 // Validate completes the configuration, or says what is wrong with it.
@@ -67,6 +71,12 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("path %s: %w", *path, err)
 		}
 		*path = absolute
+	}
+	if c.Plugins != "" {
+		var err error
+		if c.manifest, err = host.Load(c.Plugins); err != nil {
+			return err
+		}
 	}
 	if c.Cgroup == "" {
 		c.Cgroup = cgroup.Name(c.WorkDir)

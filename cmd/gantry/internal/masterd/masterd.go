@@ -51,12 +51,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	manifest, err := loadPlugins(cfg.Plugins)
-	if err != nil {
-		return err
-	}
+	var err error
 	s.host, err = host.New(host.Config{
-		Manifest:      manifest,
+		Manifest:      cfg.manifest,
 		BinDir:        filepath.Join(cfg.BinDir, "plugins"),
 		Dir:           filepath.Join(cfg.WorkDir, "plugins"),
 		Cgroup:        cfg.Cgroup + "/plugins",
@@ -74,13 +71,6 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		log.Error(p.String())
 	}
 	return s.run(ctx)
-}
-
-func loadPlugins(path string) (host.Manifest, error) {
-	if path == "" {
-		return host.Manifest{}, nil
-	}
-	return host.Load(path)
 }
 
 // open takes the work dir and the addresses, and recovers the registry.

@@ -73,7 +73,11 @@ func (c *child) supervise(ctx, force context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if _, ready := c.published(); !ready && (attempt == maxAttempts || exitCode(err) == 2) {
+		_, ready := c.published()
+		if !ready && exitCode(err) == 2 {
+			return fmt.Errorf("%s can't start so (all that it said: %s)", c.name, c.log.path) // look has shown why
+		}
+		if !ready && attempt == maxAttempts {
 			return fmt.Errorf("%s: %w; its last words:\n  %s\n(all of them: %s)", c.name, err,
 				strings.Join(c.lastWords(), "\n  "), c.log.path)
 		}

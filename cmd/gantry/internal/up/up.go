@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -212,7 +213,7 @@ func (u *cluster) look() {
 	for _, c := range children {
 		lines, err := c.log.problems(time.Now())
 		for _, line := range lines {
-			u.say("%s: %s", c.name, line)
+			u.say("%s: %s", c.name, strings.TrimPrefix(line, "gantry: "))
 		}
 		if err != nil {
 			u.say("%v", err)
