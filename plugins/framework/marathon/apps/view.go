@@ -152,7 +152,7 @@ func (m *Machine) Queue(now time.Time) []Waiting {
 		entry := Waiting{
 			App: *a.spec(), Count: a.need, Role: m.config.Role, Since: w.since,
 			Processed: w.processed, Unused: w.unused, LastUnused: w.lastUnused, LastUsed: w.lastUsed,
-			Rejected: maps.Clone(w.rejected), RejectedLast: maps.Clone(w.rejectedLast), ProcessedLast: w.processedLast,
+			Rejected: copied(w.rejected), RejectedLast: copied(w.rejectedLast), ProcessedLast: w.processedLast,
 		}
 		switch {
 		case a.backoff.delays(now):
@@ -171,6 +171,13 @@ func (m *Machine) Queue(now time.Time) []Waiting {
 		list = append(list, entry)
 	}
 	return list
+}
+
+// copied is never nil: a client that reads JSON finds an object.
+func copied(m map[string]int) map[string]int {
+	c := make(map[string]int, len(m))
+	maps.Copy(c, m)
+	return c
 }
 
 // Status sums up.
