@@ -95,7 +95,7 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
 	a := &agent{conn: conn, out: make(chan *keeperpb.FromKeeper, queued), written: make(chan struct{})}
 	go a.write()
 	err := s.converse(ctx, a)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.Log.Warn("connection ended", "err", err)
 	}
 	s.post(ctx, func(s *server) {
@@ -106,6 +106,7 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
 	})
 }
 
+// converse answers until the connection ends, and says why it did.
 func (s *server) converse(ctx context.Context, a *agent) error {
 	if err := a.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
