@@ -87,7 +87,8 @@ bench:
 	@test ! -f bin/bench.old.txt || $(TOOL) benchstat bin/bench.old.txt bin/bench.txt
 
 generate:
-	@command -v protoc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends protobuf-compiler; }
+	@command -v protoc >/dev/null && test -f /usr/include/google/protobuf/duration.proto || { \
+		apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev; }
 	sdk/proto/generate.sh
 
 # libseccomp and pkg-config, for the keeper; only where they are missing.

@@ -481,7 +481,7 @@ func (x *CallReply) GetMessage() string {
 	return ""
 }
 
-// StateRequest reads or writes the plugin's own keys. Keys are 1 to 512 bytes of
+// StateRequest reads or writes the plugin's own keys. Keys are 1 to 400 bytes of
 // printable ASCII; a value is at most 1 MiB.
 type StateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
