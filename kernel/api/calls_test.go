@@ -1,10 +1,14 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
@@ -218,5 +222,51 @@ func TestAccept(t *testing.T) {
 		if got != c.want {
 			t.Errorf("Accept %q: got %q, want %q", c.accept, got, c.want)
 		}
+	}
+}
+
+// TestProtobufThatJSONCouldNotSay: what has no name counts as unset, what is no text is no
+// message.
+func TestProtobufThatJSONCouldNotSay(t *testing.T) {
+	nameless := mesos.ContainerInfo_Type(99)
+	call := func(value string, container *mesos.ContainerInfo, capability int32) *schedulerpb.Call {
+		info := &mesos.FrameworkInfo{User: proto.String("u"), Name: &value}
+		if capability != 0 {
+			c := mesos.FrameworkInfo_Capability_Type(capability)
+			info.Capabilities = []*mesos.FrameworkInfo_Capability{{Type: &c}}
+		}
+		c := &schedulerpb.Call{Type: schedulerpb.Call_SUBSCRIBE.Enum(), Subscribe: &schedulerpb.Call_Subscribe{FrameworkInfo: info}}
+		if container != nil {
+			c.Accept = &schedulerpb.Call_Accept{Operations: []*mesos.Offer_Operation{{
+				Type: mesos.Offer_Operation_LAUNCH.Enum(),
+				Launch: &mesos.Offer_Operation_Launch{TaskInfos: []*mesos.TaskInfo{{
+					Name: proto.String("t"), TaskId: &mesos.TaskID{Value: proto.String("t")}, AgentId: &mesos.AgentID{Value: proto.String("a")},
+					Container: container,
+				}}},
+			}}}
+		}
+		return c
+	}
+	decode := func(c *schedulerpb.Call) (*schedulerpb.Call, error) {
+		body, err := proto.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back schedulerpb.Call
+		return &back, protobufCodec{}.decode(body, &back)
+	}
+	if _, err := decode(call("\xff", nil, 0)); !errors.Is(err, errProtobuf) {
+		t.Errorf("a name that is not UTF-8: %v", err)
+	}
+	if _, err := decode(call("n", &mesos.ContainerInfo{Type: &nameless}, 0)); !errors.Is(err, errProtobuf) {
+		t.Errorf("a required enum without a name: %v", err)
+	}
+	got, err := decode(call("n", nil, 99))
+	if err != nil || got.GetSubscribe().GetFrameworkInfo().GetCapabilities()[0].Type != nil {
+		t.Errorf("an optional enum without a name: %v, %v", got, err)
+	}
+	var unknown schedulerpb.Call
+	if err := (protobufCodec{}).decode([]byte{0x10, 99}, &unknown); err != nil || unknown.Type != nil {
+		t.Errorf("a call of type 99: %v, %v", &unknown, err)
 	}
 }

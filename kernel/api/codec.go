@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/gantry-project/gantry/sdk/proto/mesosjson"
 )
@@ -52,7 +54,60 @@ func (protobufCodec) decode(body []byte, m message) error {
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(body, m); err != nil {
 		return errProtobuf
 	}
+	if !readable(m.ProtoReflect()) || proto.CheckInitialized(m) != nil {
+		return errProtobuf
+	}
 	return nil
+}
+
+// readable unsets every enum whose number has no name, as proto2 has it and Go does not,
+// and tells whether all strings are UTF-8: in JSON neither could be said.
+func readable(m protoreflect.Message) bool {
+	ok := true
+	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case field.IsMap():
+			v.Map().Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+				ok = ok && utf8.ValidString(key.String()) && readableValue(field.MapValue(), value)
+				return ok
+			})
+		case field.IsList() && field.Enum() != nil:
+			named := v.List()
+			kept := 0
+			for i := range named.Len() {
+				if isNamed(field, named.Get(i)) {
+					named.Set(kept, named.Get(i))
+					kept++
+				}
+			}
+			named.Truncate(kept)
+		case field.IsList():
+			for i := 0; ok && i < v.List().Len(); i++ {
+				ok = readableValue(field, v.List().Get(i))
+			}
+		case field.Enum() != nil && !isNamed(field, v):
+			m.Clear(field)
+		default:
+			ok = readableValue(field, v)
+		}
+		return ok
+	})
+	return ok
+}
+
+func isNamed(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	return field.Enum().Values().ByNumber(v.Enum()) != nil
+}
+
+func readableValue(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	switch field.Kind() {
+	case protoreflect.StringKind:
+		return utf8.ValidString(v.String())
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		return readable(v.Message())
+	default:
+		return true
+	}
 }
 
 type jsonCodec struct{}

@@ -102,7 +102,7 @@ func launch(t *testing.T, workDir string, flags ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, workDir: workDir, screen: new(screen), ended: make(chan struct{})}
 	c.cmd = exec.Command(filepath.Join(bin, "gantry"),
-		append([]string{"up", "--listen", "127.0.0.1:0", "--work-dir", workDir}, flags...)...)
+		append([]string{"up", "--check", "--listen", "127.0.0.1:0", "--work-dir", workDir}, flags...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.screen, c.screen
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := c.cmd.Start(); err != nil {

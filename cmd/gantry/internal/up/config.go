@@ -29,6 +29,9 @@ type Config struct {
 	// KeepTasks leaves tasks running at the end; the next start finds them.
 	KeepTasks bool
 
+	// Check has the master verify all its accounts after every step.
+	Check bool
+
 	// JSON announces the cluster as one JSON object instead of text.
 	JSON bool
 

@@ -257,6 +257,9 @@ func (u *cluster) masterArgs(listen, link string) []string {
 	if u.ephemeral() {
 		args = append(args, "--ephemeral-plugins")
 	}
+	if u.Check {
+		args = append(args, "--check")
+	}
 	return args
 }
 
