@@ -29,7 +29,7 @@ func sortedKeys[K cmp.Ordered, V any](all map[K]V) []K { return slices.Sorted(ma
 //
 //	restart | tick after=10s | deadline
 //	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [held=(t1=RUNNING,...) each="cpus:1" f=F]
-//	gone conn=1 | pong conn=1 | update conn=1 f=F t=T state=RUNNING [latest=FINISHED] uuid=u
+//	gone conn=1 | pong conn=1 | update conn=1 f=F t=T state=RUNNING [latest=FINISHED] [repeated] uuid=u
 //	allocator up|down | grant f=F a=A [role=*] [epoch=1] [mode=shared] resources="cpus:1"
 //	subscribe stream=s [id=F] [timeout=60] [roles=a,b] [aware] [plugin=P]
 //	drop stream=s
@@ -101,7 +101,9 @@ func (s script) play() string {
 		if d.HasArg("latest") {
 			latest = s.state("latest")
 		}
-		c.step(core.AgentMessage{Conn: s.number("conn", 1), Message: update(s.arg("f", ""), status(s.arg("t", ""), s.arg("a", "M1-S0"), state, s.arg("uuid", "u")), latest)})
+		m := update(s.arg("f", ""), status(s.arg("t", ""), s.arg("a", "M1-S0"), state, s.arg("uuid", "u")), latest)
+		m.GetUpdate().Repeated = d.HasArg("repeated")
+		c.step(core.AgentMessage{Conn: s.number("conn", 1), Message: m})
 	case "allocator":
 		if d.HasArg("down") {
 			c.step(core.AllocatorDown{})

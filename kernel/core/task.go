@@ -154,6 +154,9 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 	if lifecycle.Terminal(t.state) {
 		m.release(t, out)
 	}
+	if u.GetRepeated() && bytes.Equal(t.pending.GetUuid(), s.GetUuid()) {
+		return // the framework has it
+	}
 	if len(s.GetUuid()) == 0 { // said once, and not waited for
 		m.notifyUpdate(f, s, out)
 		if lifecycle.Terminal(s.GetState()) {

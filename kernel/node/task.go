@@ -312,9 +312,13 @@ func (m *Machine) report(t *task, s *mesos.TaskStatus) {
 		return
 	}
 	t.pending = append(t.pending, s)
-	if len(t.pending) == 1 {
+	switch {
+	case len(t.pending) == 1:
 		t.resendAfter = resendMin
 		m.sendHead(t)
+	case lifecycle.Terminal(s.GetState()):
+		// The status waits its turn, but what the task held is free now.
+		m.sendUpdate(t, &linkpb.Update{Status: t.pending[0], Repeated: true})
 	}
 }
 
@@ -337,10 +341,13 @@ func (m *Machine) sendHead(t *task) {
 }
 
 func (m *Machine) sendStatus(t *task, s *mesos.TaskStatus) {
+	m.sendUpdate(t, &linkpb.Update{Status: s})
+}
+
+func (m *Machine) sendUpdate(t *task, u *linkpb.Update) {
 	if !m.link.welcome {
 		return
 	}
-	m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Update{Update: &linkpb.Update{
-		FrameworkId: t.frameworkID(), Status: s, Latest: int32(t.latest.GetState()),
-	}}})
+	u.FrameworkId, u.Latest = t.frameworkID(), int32(t.latest.GetState())
+	m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Update{Update: u}})
 }

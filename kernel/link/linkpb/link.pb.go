@@ -291,7 +291,10 @@ type Update struct {
 	Status      *v1.TaskStatus         `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	// Latest is the newest state that the agent knows for the task, numbered as
 	// mesos.v1.TaskState (a proto2 enum, which proto3 can't name).
-	Latest        int32 `protobuf:"varint,3,opt,name=latest,proto3" json:"latest,omitempty"`
+	Latest int32 `protobuf:"varint,3,opt,name=latest,proto3" json:"latest,omitempty"`
+	// Repeated says that the status was sent on this stream before and that only latest is
+	// news, which frees what the task held; its framework need not hear the status again.
+	Repeated      bool `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +348,13 @@ func (x *Update) GetLatest() int32 {
 		return x.Latest
 	}
 	return 0
+}
+
+func (x *Update) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
 }
 
 type Pong struct {
@@ -936,11 +946,12 @@ const file_kernel_link_linkpb_link_proto_rawDesc = "" +
 	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x12&\n" +
 	"\x04info\x18\x02 \x01(\v2\x12.mesos.v1.TaskInfoR\x04info\x12,\n" +
 	"\x06status\x18\x03 \x01(\v2\x14.mesos.v1.TaskStatusR\x06status\x12<\n" +
-	"\x0eunacknowledged\x18\x04 \x01(\v2\x14.mesos.v1.TaskStatusR\x0eunacknowledged\"\x88\x01\n" +
+	"\x0eunacknowledged\x18\x04 \x01(\v2\x14.mesos.v1.TaskStatusR\x0eunacknowledged\"\xa4\x01\n" +
 	"\x06Update\x128\n" +
 	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x12,\n" +
 	"\x06status\x18\x02 \x01(\v2\x14.mesos.v1.TaskStatusR\x06status\x12\x16\n" +
-	"\x06latest\x18\x03 \x01(\x05R\x06latest\"\x06\n" +
+	"\x06latest\x18\x03 \x01(\x05R\x06latest\x12\x1a\n" +
+	"\brepeated\x18\x04 \x01(\bR\brepeated\"\x06\n" +
 	"\x04Pong\"\x83\x03\n" +
 	"\aToAgent\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x120\n" +
