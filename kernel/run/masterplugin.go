@@ -28,7 +28,8 @@ const (
 func (m *Master) ServeAllocator(ctx context.Context, name string, config []byte, s host.AllocatorStream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !m.out.allocator.open(config) {
+	session, ok := m.out.allocator.open(config)
+	if !ok {
 		return fmt.Errorf("allocator %s: another one is in office", name)
 	}
 	defer func() {
@@ -39,7 +40,7 @@ func (m *Master) ServeAllocator(ctx context.Context, name string, config []byte,
 		return err
 	}
 	failed := make(chan error, 2)
-	go func() { failed <- m.out.allocator.pump(ctx, s, m.cfg.Now) }()
+	go func() { failed <- m.out.allocator.pump(ctx, session, s, m.cfg.Now) }()
 	go func() {
 		for {
 			p, err := s.Recv()
@@ -72,21 +73,20 @@ type allocatorOutlet struct {
 	snapshot *allocatorpb.Snapshot
 	deltas   []*allocatorpb.Delta
 	revision uint64
-	more     chan struct{} // holds one token while there is something to send
+	// more is the session of the allocator in office: it holds one token while there is
+	// something to send. One of an earlier session finds nothing.
+	more chan struct{}
 }
 
-func newAllocatorOutlet() *allocatorOutlet {
-	return &allocatorOutlet{more: make(chan struct{}, 1)}
-}
-
-func (o *allocatorOutlet) open(config []byte) bool {
+// open begins a session, unless there is one.
+func (o *allocatorOutlet) open(config []byte) (session chan struct{}, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.opened {
-		return false
+		return nil, false
 	}
-	o.opened, o.conf, o.epoch = true, config, 0
-	return true
+	o.opened, o.conf, o.epoch, o.more = true, config, 0, make(chan struct{}, 1)
+	return o.more, true
 }
 
 func (o *allocatorOutlet) close() {
@@ -119,7 +119,7 @@ func (o *allocatorOutlet) deliver(asks []core.AllocatorAsk) bool {
 	}
 	full := len(o.deltas) > maxDeltas
 	if full {
-		o.deltas, o.epoch = nil, 0
+		o.snapshot, o.deltas, o.epoch = nil, nil, 0
 	}
 	o.wake()
 	return !full
@@ -129,7 +129,7 @@ func (o *allocatorOutlet) deliver(asks []core.AllocatorAsk) bool {
 func (o *allocatorOutlet) tick() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.opened && o.epoch != 0 {
+	if o.opened && o.epoch != 0 && len(o.deltas) < maxDeltas {
 		o.deltas = append(o.deltas, &allocatorpb.Delta{Body: &allocatorpb.Delta_Tick{Tick: &allocatorpb.Tick{}}})
 		o.wake()
 	}
@@ -143,9 +143,12 @@ func (o *allocatorOutlet) wake() {
 }
 
 // take returns the next message: the snapshot first, then the deltas behind it.
-func (o *allocatorOutlet) take() *allocatorpb.ToAllocator {
+func (o *allocatorOutlet) take(session chan struct{}) *allocatorpb.ToAllocator {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if session != o.more {
+		return nil
+	}
 	msg := &allocatorpb.ToAllocator{Epoch: o.epoch}
 	switch {
 	case o.snapshot != nil:
@@ -162,14 +165,14 @@ func (o *allocatorOutlet) take() *allocatorpb.ToAllocator {
 	return msg
 }
 
-func (o *allocatorOutlet) pump(ctx context.Context, s host.AllocatorStream, now func() time.Time) error {
+func (o *allocatorOutlet) pump(ctx context.Context, session chan struct{}, s host.AllocatorStream, now func() time.Time) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-o.more:
+		case <-session:
 		}
-		for msg := o.take(); msg != nil; msg = o.take() {
+		for msg := o.take(session); msg != nil; msg = o.take(session) {
 			msg.NowUnixNanos = now().UnixNano()
 			if err := s.Send(msg); err != nil {
 				return fmt.Errorf("tell the allocator: %w", err)

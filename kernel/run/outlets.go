@@ -31,7 +31,7 @@ type agentStream interface {
 
 func newOutlets() *outlets {
 	return &outlets{
-		allocator: newAllocatorOutlet(),
+		allocator: &allocatorOutlet{},
 		agents:    map[uint64]agentStream{},
 		streams:   map[id.Stream]*subscription{},
 		requests:  map[uint64]chan core.Reply{},
