@@ -91,13 +91,13 @@ generate:
 		apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev; }
 	sdk/proto/generate.sh
 
-# libseccomp and pkg-config, for the keeper; only where they are missing.
+# libseccomp, a static libc and pkg-config, for the keeper; only where they are missing.
 deps:
-	@pkg-config --exists libseccomp 2>/dev/null && test -f "$$(pkg-config --variable=libdir libseccomp)/libseccomp.a" || { \
-		echo "installing libseccomp-dev and pkg-config"; \
+	@pkg-config --exists libseccomp 2>/dev/null && test -f "$$(pkg-config --variable=libdir libseccomp)/libseccomp.a" && test -f "$$(gcc -print-file-name=libc.a)" || { \
+		echo "installing libseccomp-dev, libc6-dev and pkg-config"; \
 		test "$$(id -u)" = 0 || { echo "run make deps as root, once"; exit 1; }; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev pkg-config; }
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
 
 clean:
 	rm -rf bin

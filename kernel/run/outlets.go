@@ -112,7 +112,7 @@ func (o *outlets) deliver(out *core.Effects, post func(context.Context, core.Eve
 		}
 	}
 	if len(out.Ask) > 0 && !o.allocator.deliver(out.Ask) {
-		go func() { _ = post(context.Background(), core.AllocatorUp{Config: o.allocator.config()}) }()
+		go func() { _ = post(context.Background(), core.AllocatorUp{Config: o.allocator.config()}) }() // fails only when the master has ended
 	}
 	for _, n := range out.Notify {
 		if s := o.streams[n.Stream]; s != nil {
