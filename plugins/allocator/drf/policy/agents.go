@@ -17,6 +17,7 @@ type agent struct {
 	seq         uint64 // order of arrival
 	total       bag
 	gpus        bool // for GPU-aware frameworks only
+	remote      bool // in another region: for region-aware frameworks only
 	deactivated bool
 	held        map[*subscription]bag
 	filters     map[*subscription][]filter
@@ -24,45 +25,38 @@ type agent struct {
 	dirty bool // something changed: to be tried with everybody
 
 	paused  int64 // not offered to anybody before then: the kernel rejected a grant
-	wake    int64 // when the pause or the next filter ends; math.MaxInt64 for never
+	wake    int64 // when the pause or the next filter ends, or sooner; math.MaxInt64 for never
 	heapPos int   // in the policy's alarms; -1 when not there
 }
 
 // filter is a refusal: the subscription does not want these resources, or fewer, of
-// this agent until then. Past that time it does not block any more, but whoever has
-// not refused comes first.
+// this agent until then. Past that time it does not block any more, but marks whom
+// others come before.
 type filter struct {
 	refused bag
 	until   int64
+	moment  uint64 // of the refusal
 }
 
-// standing is what a subscription's refusals mean for an offer.
-type standing int
-
-const (
-	unasked standing = iota // never refused
-	behind                  // refused, but that is over: after everybody who has not
-	blocked                 // refused, and still is
-)
-
-func (a *agent) standing(s *subscription, offer bag, now int64) standing {
-	worst := unasked
+// standing is what the refusals of s mean for an offer to it: whether one blocks it, and
+// else the moment of the last that would have, zero for none.
+func (a *agent) standing(s *subscription, offer bag, now int64) (blocked bool, mark uint64) {
 	for _, f := range a.filters[s] {
 		if !offer.within(f.refused) {
 			continue
 		}
-		if f.until > now {
-			return blocked
+		if f.until > now && f.moment > s.revived {
+			return true, 0
 		}
-		worst = behind
+		mark = max(mark, f.moment)
 	}
-	return worst
+	return false, mark
 }
 
 // refuse remembers a refusal.
 func (a *agent) refuse(s *subscription, f filter) {
 	kept := slices.DeleteFunc(slices.Clone(a.filters[s]), func(old filter) bool {
-		return old.until <= f.until && old.refused.within(f.refused)
+		return (old.until <= f.until || old.moment <= s.revived) && old.refused.within(f.refused)
 	})
 	kept = append(kept, f)
 	slices.SortFunc(kept, func(x, y filter) int { return cmp.Compare(x.until, y.until) })
@@ -70,18 +64,7 @@ func (a *agent) refuse(s *subscription, f filter) {
 		kept = kept[1:]
 	}
 	a.filters[s] = kept
-}
-
-// forgive drops refusals that are over: everybody had a turn since.
-func (a *agent) forgive(now int64) {
-	for s, list := range a.filters { // any order: each list by itself
-		list = slices.DeleteFunc(list, func(f filter) bool { return f.until <= now })
-		if len(list) == 0 {
-			delete(a.filters, s)
-			continue
-		}
-		a.filters[s] = list
-	}
+	s.refused = true
 }
 
 // nextEnd is when the pause or the first filter ends that has not yet.
@@ -90,14 +73,19 @@ func (a *agent) nextEnd(now int64) int64 {
 	if a.paused > now {
 		next = a.paused
 	}
-	for _, list := range a.filters { // any order: the soonest of all
+	for s, list := range a.filters { // any order: the soonest of all
 		for _, f := range list {
-			if f.until > now {
+			if f.until > now && f.moment > s.revived {
 				next = min(next, f.until)
 			}
 		}
 	}
 	return next
+}
+
+// open says whether the agent may be offered to f at all.
+func (a *agent) open(f *framework) bool {
+	return (f.gpus || !a.gpus) && (f.regions || !a.remote)
 }
 
 // free is what nobody holds.

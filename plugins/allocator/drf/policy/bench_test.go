@@ -6,6 +6,7 @@ import (
 	"time"
 
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	resourcepb "github.com/gantry-project/gantry/sdk/proto/gantry/resource/v1"
 )
 
 const (
@@ -13,15 +14,22 @@ const (
 	manyFrameworks = 1_000
 )
 
-// full is 10,000 agents and 1,000 frameworks in 10 roles.
+// full is 10,000 agents, some with resources reserved to a role, and 1,000 frameworks in
+// 100 roles two levels below the root.
 func full() *allocatorpb.ToAllocator {
 	s := &allocatorpb.Snapshot{}
 	for i := range manyAgents {
-		s.Agents = append(s.Agents, &allocatorpb.Agent{Id: fmt.Sprintf("s%05d", i), Total: scalars(16, 65536)})
+		a := &allocatorpb.Agent{Id: fmt.Sprintf("s%05d", i), Total: scalars(16, 65536)}
+		if i%10 == 0 {
+			a.Total = append(a.Total, &resourcepb.Resource{
+				Name: "cpus", Milli: 1000, Reservation: fmt.Sprintf(`[{"type":"static","role":"org-%d"}]`, i/10%10),
+			})
+		}
+		s.Agents = append(s.Agents, a)
 	}
 	for i := range manyFrameworks {
 		s.Frameworks = append(s.Frameworks, &allocatorpb.Framework{
-			Id: fmt.Sprintf("f%04d", i), Roles: []string{fmt.Sprintf("role-%d", i%10)}, Active: true,
+			Id: fmt.Sprintf("f%04d", i), Roles: []string{fmt.Sprintf("org-%d/team-%d", i%10, i/10%10)}, Active: true,
 		})
 	}
 	return &allocatorpb.ToAllocator{NowUnixNanos: 1, Body: &allocatorpb.ToAllocator_Snapshot{Snapshot: s}}
@@ -31,7 +39,7 @@ func BenchmarkFirstAllocation(b *testing.B) {
 	m := full()
 	for b.Loop() {
 		c := newCluster(b, Config{})
-		if n := len(c.policy.Apply(m)); n != manyAgents {
+		if n := len(c.policy.Apply(m)); n < manyAgents {
 			b.Fatalf("%d grants", n)
 		}
 	}
@@ -42,6 +50,7 @@ func BenchmarkOneAgentComesFree(b *testing.B) {
 	c := newCluster(b, Config{})
 	grants := c.policy.Apply(full())
 	g := grants[0]
+	b.ReportAllocs()
 	for b.Loop() {
 		next := c.tell(decline(g, 0))
 		if len(next) != 1 {
@@ -58,11 +67,48 @@ func BenchmarkOneAgentThatAllRefuse(b *testing.B) {
 	for range manyFrameworks - 1 {
 		g = c.tell(decline(g, time.Hour))[0]
 	}
+	b.ReportAllocs()
 	for b.Loop() {
 		next := c.tell(decline(g, 0))
 		if len(next) != 1 {
 			b.Fatalf("%d grants", len(next))
 		}
 		g = next[0]
+	}
+}
+
+// A framework that has refused everything revives, while nothing is free.
+func BenchmarkRevive(b *testing.B) {
+	c := newCluster(b, Config{})
+	m := full()
+	grants := c.policy.Apply(m)
+	for range 5 {
+		var deltas []*allocatorpb.Delta
+		for _, g := range grants {
+			deltas = append(deltas, decline(g, time.Hour))
+		}
+		grants = c.tell(deltas...)
+	}
+	f := m.GetSnapshot().Frameworks[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(c.tell(revive(f.Id, f.Roles...))); n > 0 {
+			b.Fatalf("%d grants", n)
+		}
+	}
+}
+
+// One agent joins the full cluster and leaves it again: everybody's share changes.
+func BenchmarkOneAgentJoins(b *testing.B) {
+	c := newCluster(b, Config{})
+	c.policy.Apply(full())
+	joins := agentIs("new", scalars(16, 65536)...)
+	leaves := &allocatorpb.Delta{Body: &allocatorpb.Delta_AgentRemoved{AgentRemoved: "new"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(c.tell(joins)); n != 1 {
+			b.Fatalf("%d grants", n)
+		}
+		c.tell(leaves)
 	}
 }

@@ -19,6 +19,9 @@ type Config struct {
 	MinAllocatable string `json:"min_allocatable"`
 	// Exclude names scalars that do not count for fairness.
 	Exclude []string `json:"exclude"`
+	// Region is the cluster's own: agents whose fault domain names another one are
+	// offered to region-aware frameworks only. Empty means that all regions are alike.
+	Region string `json:"region"`
 }
 
 // DefaultMinAllocatable is what an empty Config.MinAllocatable means.
@@ -33,15 +36,29 @@ func ParseConfig(text []byte) (Config, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return c, fmt.Errorf("read the drf table (its keys are min_allocatable and exclude): %w", err)
+		return c, fmt.Errorf("read the drf table (its keys are min_allocatable, exclude and region): %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return c, errors.New("read the drf table: something follows it")
 	}
-	if _, err := parseLeast(c.MinAllocatable); err != nil {
-		return c, err
+	_, err := c.check()
+	return c, err
+}
+
+// check says what is wrong with c, or returns its MinAllocatable as it is applied.
+func (c Config) check() (least, error) {
+	for i, name := range c.Exclude {
+		if strings.TrimSpace(name) != name || name == "" {
+			return nil, fmt.Errorf("exclude has %q: write names of resources, such as [\"gpus\"]", name)
+		}
+		if slices.Contains(c.Exclude[:i], name) {
+			return nil, fmt.Errorf("exclude has %q twice: write each name once", name)
+		}
 	}
-	return c, nil
+	if strings.TrimSpace(c.Region) != c.Region {
+		return nil, fmt.Errorf("region is %q: write the name as agents have it, without spaces around it", c.Region)
+	}
+	return parseLeast(c.MinAllocatable)
 }
 
 // least is the alternatives of MinAllocatable: one must be there in full.

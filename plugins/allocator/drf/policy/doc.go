@@ -5,14 +5,18 @@
 //	p, err := policy.New(policy.Config{})
 //	grants := p.Apply(message)
 //
-// Roles compete by their dominant share divided by their weight, the frameworks of a
-// role by their own. A share is compared as an exact fraction. An agent's whole rest
-// goes to the first in line that may have it and has not refused it.
+// Roles are a tree: a/b and a/c compete with each other for what a is due, and a with
+// its siblings for what the cluster has. The one with the smallest dominant share, of it
+// and all below it, divided by its weight, comes first. The frameworks of a role that has
+// roles below it compete with those as if they were one more of them, of weight 1.
+// Within a role the framework with the smallest share comes first. A share is compared
+// as an exact fraction. An agent's whole rest goes to the first in line that may have it
+// and has not refused it.
 //
 // Work follows change: an agent is looked at when something of it came free, when a
 // refusal of it ended, or, if it stands idle, when a framework comes into line that has
 // not seen it. Nothing walks the whole cluster for one message.
 //
-// Nobody starves: a refusal that is over does not make its framework first again at
-// once; whoever has not refused these resources is asked before.
+// Nobody starves: whoever refused resources, however short, comes after everybody who
+// may have them and has had nothing at all since that refusal.
 package policy

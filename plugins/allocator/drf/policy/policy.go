@@ -18,6 +18,7 @@ const rejectionPause = int64(time.Second)
 type Policy struct {
 	least    least
 	excluded []string
+	region   string // the cluster's own; "" if all are
 
 	now    int64 // the kernel's clock, nanoseconds since 1970; never goes back
 	agents map[string]*agent
@@ -27,9 +28,9 @@ type Policy struct {
 
 	frameworks    map[string]*framework
 	subscriptions map[holder]*subscription
-	roles         map[string]*role
-	line          line[*role] // roles in which anybody stands in line
-	stale         bool        // lines and shares are out of date: total changed
+	root          *node
+	roles         map[string]*node // by path
+	stale         bool             // shares and lines are out of date: the total or a weight changed
 
 	dirty  []*agent
 	idle   map[*agent]struct{}
@@ -37,17 +38,12 @@ type Policy struct {
 	alarms alarms
 	round  uint64 // counts allocations, to begin at another agent each time
 
+	candidates []candidate // of the pick at hand
+
+	moment  uint64           // counts grants, refusals and revivals: their order in time
 	grants  uint64           // number of the last grant
 	pending map[uint64]grant // not yet judged, charged
 	orphans map[uint64]grant // not yet judged, made before the last snapshot: not charged
-}
-
-// framework is what decides which offers a framework can use.
-type framework struct {
-	id        string
-	roles     []string
-	revocable bool
-	gpus      bool
 }
 
 // grant is a proposal of ours.
@@ -59,19 +55,20 @@ type grant struct {
 
 // New makes a policy that knows of nothing yet.
 func New(c Config) (*Policy, error) {
-	l, err := parseLeast(c.MinAllocatable)
+	l, err := c.check()
 	if err != nil {
 		return nil, err
 	}
 	return &Policy{
 		least:         l,
 		excluded:      c.Exclude,
+		region:        c.Region,
 		agents:        make(map[string]*agent),
 		names:         make(map[string]int),
 		frameworks:    make(map[string]*framework),
 		subscriptions: make(map[holder]*subscription),
-		roles:         make(map[string]*role),
-		line:          line[*role]{compare: compareRoles},
+		root:          newNode("", nil),
+		roles:         make(map[string]*node),
 		idle:          make(map[*agent]struct{}),
 		pending:       make(map[uint64]grant),
 		orphans:       make(map[uint64]grant),
@@ -133,32 +130,6 @@ func (p *Policy) ring() {
 	}
 }
 
-// settle brings shares and lines up to date after the total changed.
-func (p *Policy) settle() {
-	if !p.stale {
-		return
-	}
-	p.stale = false
-	p.line.items = p.line.items[:0]
-	for _, r := range p.roles { // any order: each role by itself
-		r.share = r.used.dominant(p.total)
-		r.line.items = r.line.items[:0]
-	}
-	for _, s := range p.subscriptions { // any order: the lines are sorted below
-		s.share = s.used.dominant(p.total)
-		if s.inLine {
-			s.role.line.items = append(s.role.line.items, s)
-		}
-	}
-	for _, r := range p.roles { // any order: the line is sorted below
-		if len(r.line.items) > 0 {
-			slices.SortFunc(r.line.items, r.line.compare)
-			p.line.items = append(p.line.items, r)
-		}
-	}
-	slices.SortFunc(p.line.items, p.line.compare)
-}
-
 // allocate grants what can be granted: dirty agents to anybody, idle ones to those who
 // came into line.
 func (p *Policy) allocate() []*allocatorpb.Grant {
@@ -178,15 +149,15 @@ func (p *Policy) allocate() []*allocatorpb.Grant {
 	for _, a := range dirty {
 		a.dirty = false
 		if p.agents[a.id] == a {
-			grants = p.offer(grants, a, true)
+			grants = p.offer(grants, a, everybody)
 		}
 	}
 	for _, a := range idle {
-		grants = p.offer(grants, a, false)
+		grants = p.offer(grants, a, eagerOnes)
 	}
 	p.dirty = p.dirty[:0]
 	for _, s := range p.eager {
-		s.eager = false
+		p.change(s, func() { s.eager = false })
 	}
 	p.eager = p.eager[:0]
 	return grants
@@ -202,88 +173,85 @@ func inTurn(agents []*agent, round uint64) []*agent {
 	return slices.Concat(agents[first:], agents[:first])
 }
 
-// offer grants what is free of one agent, to everybody in line or only to the eager.
-func (p *Policy) offer(grants []*allocatorpb.Grant, a *agent, everybody bool) []*allocatorpb.Grant {
+// offer grants what is free of one agent to those who stand in queue k.
+func (p *Policy) offer(grants []*allocatorpb.Grant, a *agent, k int) []*allocatorpb.Grant {
 	delete(p.idle, a)
 	if a.deactivated || a.paused > p.now {
 		return grants
 	}
 	rest := a.free()
-	for {
-		s, part := p.pick(a, rest, everybody)
-		if s == nil {
+	for p.least.met(rest) {
+		picked := p.pick(a, rest, k)
+		if picked.subscription == nil {
+			p.idle[a] = struct{}{}
 			break
 		}
-		grants = append(grants, p.grant(a, s, part))
-		rest = rest.minus(part)
-	}
-	if p.least.met(usable(rest, true)) {
-		p.idle[a] = struct{}{}
+		grants = append(grants, p.grant(a, picked.subscription, picked.part))
+		rest = rest.minus(picked.part)
 	}
 	return grants
 }
 
-// pick returns the first in line that may have rest, or a part of it, and the part.
-func (p *Policy) pick(a *agent, rest bag, everybody bool) (*subscription, bag) {
-	parts := [2]bag{usable(rest, false), usable(rest, true)}
-	worth := [2]bool{p.least.met(parts[0]), p.least.met(parts[1])}
-	if !worth[0] && !worth[1] {
-		return nil, nil
-	}
-	var second *subscription // the first of those whose refusal is over
-	for _, r := range p.line.items {
-		for _, s := range r.line.items {
-			class := s.framework.class()
-			if !worth[class] || !everybody && !s.eager || a.gpus && !s.framework.gpus {
-				continue
-			}
-			switch a.standing(s, parts[class], p.now) {
-			case unasked:
-				return s, parts[class]
-			case behind:
-				if second == nil {
-					second = s
-				}
-			}
-		}
-	}
-	if second == nil {
-		return nil, nil
-	}
-	a.forgive(p.now)
-	return second, parts[second.framework.class()]
+// candidate is one who may have a part of what is free and has not refused it, or not
+// lately.
+type candidate struct {
+	*subscription
+	part bag
+	mark uint64 // moment of its last refusal of the like; zero for none
 }
 
-// class is the index of what the framework can use in pick's tables.
-func (f *framework) class() int {
-	if f.revocable {
-		return 1
-	}
-	return 0
-}
-
-// usable leaves out what is offered to nobody yet (reserved, shared), and revocable
-// resources unless the taker can lose them.
-func usable(rest bag, revocable bool) bag {
-	part := make(bag, 0, len(rest))
-	for _, a := range rest {
-		if a.reservation == "" && !a.shared && (!a.revocable || revocable) {
-			part = append(part, a)
+// pick returns who is granted which part of rest, or nobody. It is the first in line; but
+// one who refused the like before gives way to whoever it would be without it, if that
+// one has had nothing since the refusal.
+func (p *Policy) pick(a *agent, rest bag, k int) candidate {
+	m := newMenu(rest, p.least)
+	p.candidates = p.candidates[:0]
+	p.root.each(k, func(s *subscription) bool {
+		if !a.open(s.framework) {
+			return true
+		}
+		part, worth := m.part(s)
+		if !worth {
+			return true
+		}
+		blocked, mark := a.standing(s, part, p.now)
+		if !blocked {
+			p.candidates = append(p.candidates, candidate{s, part, mark})
+		}
+		return blocked || mark > 0
+	})
+	var picked candidate
+	for i, c := range slices.Backward(p.candidates) {
+		if i == len(p.candidates)-1 || picked.turn >= c.mark {
+			picked = c
 		}
 	}
-	return part
+	return picked
 }
 
 // grant charges part to s and writes the proposal.
 func (p *Policy) grant(a *agent, s *subscription, part bag) *allocatorpb.Grant {
 	p.grants++
-	p.hold(a, s, part)
-	p.change(s, func() { s.turn, s.role.turn = p.grants, p.grants })
+	p.moment++
+	p.change(s, func() {
+		p.hold(a, s, part)
+		s.turn = p.moment
+		for n := s.leaf; n.parent != nil; n = n.parent {
+			n.turn = p.moment
+		}
+	})
 	p.pending[p.grants] = grant{s.holder, a.id, part}
 	return &allocatorpb.Grant{
-		Id: p.grants, AgentId: a.id, FrameworkId: s.holder.framework, Role: s.holder.role,
+		Id: p.grants, AgentId: a.id, FrameworkId: s.holder.framework, Role: s.role,
 		Resources: part.write(), Mode: allocatorpb.ClaimMode_EXCLUSIVE,
 	}
+}
+
+// refuse remembers that s does not want b of a until then.
+func (p *Policy) refuse(a *agent, s *subscription, b bag, until int64) {
+	p.moment++
+	a.refuse(s, filter{b, until, p.moment})
+	p.alarms.set(a, min(a.wake, until))
 }
 
 // judged hears what became of a grant.
@@ -312,12 +280,12 @@ func (p *Policy) judged(v *allocatorpb.Verdict) {
 	switch v.GetRejection() {
 	case allocatorpb.Rejection_UNAVAILABLE, allocatorpb.Rejection_UNKNOWN_AGENT, allocatorpb.Rejection_AGENT_NOT_OFFERABLE:
 		a.paused = until
+		p.alarms.set(a, min(a.wake, until))
 	default:
 		if s.framework != nil {
-			a.refuse(s, filter{g.resources, until})
+			p.refuse(a, s, g.resources, until)
 		}
 	}
-	p.alarms.set(a, min(a.wake, until))
 	p.mark(a)
 	p.prune(s)
 }

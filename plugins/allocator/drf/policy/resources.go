@@ -23,6 +23,8 @@ type span struct{ begin, end uint64 }
 // other two are empty.
 type amount struct {
 	kind
+	to     string // role that it is reserved to, with all below; read from the reservation
+	needs  class  // what a framework must be capable of to be offered it
 	milli  int64
 	spans  []span   // ascending, disjoint
 	labels []string // ascending, unique
@@ -47,6 +49,7 @@ func read(list []*resourcepb.Resource) bag {
 			milli:  max(r.GetMilli(), 0),
 			labels: r.GetItems(),
 		}
+		a.to, a.needs = a.takers()
 		for _, s := range r.GetRanges() {
 			if s.GetBegin() <= s.GetEnd() {
 				a.spans = append(a.spans, span{s.GetBegin(), s.GetEnd()})

@@ -6,16 +6,13 @@ import (
 	"slices"
 
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
-	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
-
-const defaultWeight = 1000
 
 // restore replaces all that is known, but refusals and the numbering of grants, by s.
 func (p *Policy) restore(s *allocatorpb.Snapshot) {
 	maps.Copy(p.orphans, p.pending)
 	for _, r := range p.roles { // any order: each role by itself
-		r.weight, r.named, r.used = defaultWeight, false, nil
+		r.weight, r.named, r.used, r.leaf.used = defaultWeight, false, nil, nil
 	}
 	for _, sub := range p.subscriptions { // any order: each by itself
 		sub.used, sub.holdings = nil, 0
@@ -67,11 +64,14 @@ func (p *Policy) putAgent(m *allocatorpb.Agent) *agent {
 		}
 		p.agents[a.id] = a
 	}
-	p.stale = true
-	p.total = p.total.add(a.total, p.number, -1)
-	a.total = read(m.GetTotal())
-	p.total = p.total.add(a.total, p.number, +1)
+	if total := read(m.GetTotal()); !total.within(a.total) || !a.total.within(total) {
+		p.stale = true
+		p.total = p.total.add(a.total, p.number, -1).add(total, p.number, +1)
+		a.total = total
+	}
 	a.gpus = a.total.scalar("gpus") > 0
+	region := m.GetDomain().GetFaultDomain().GetRegion().GetName()
+	a.remote = p.region != "" && region != "" && region != p.region
 	a.deactivated = m.GetDeactivated()
 	if len(m.GetHoldings()) > 0 {
 		p.empty(a)
@@ -107,36 +107,31 @@ func (p *Policy) empty(a *agent) {
 func (p *Policy) putFramework(m *allocatorpb.Framework) {
 	f := &framework{id: m.GetId(), roles: slices.Clone(m.GetRoles())}
 	for _, c := range m.GetCapabilities() {
-		switch c.GetType() {
-		case mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES:
-			f.revocable = true
-		case mesos.FrameworkInfo_Capability_GPU_RESOURCES:
-			f.gpus = true
-		}
+		f.capable(c.GetType())
 	}
 	old := p.frameworks[f.id]
 	p.frameworks[f.id] = f
-	able := old != nil && (f.revocable && !old.revocable || f.gpus && !old.gpus)
-	if old != nil {
-		for _, name := range old.roles {
-			if !slices.Contains(f.roles, name) {
-				p.unsubscribe(holder{f.id, name})
-			}
-		}
-	}
+	able := old != nil && f.gained(old)
 	for _, name := range f.roles {
-		known := p.subscriptions[holder{f.id, name}] != nil
 		s := p.subscription(holder{f.id, name})
 		stood := s.inLine
 		p.change(s, func() {
 			s.framework = f
 			s.inLine = m.GetActive() && !slices.Contains(m.GetSuppressed(), name)
 		})
-		if s.inLine && !stood && known {
-			p.forget(s)
+		if s.inLine && !stood {
+			p.revive(s)
 		}
-		if s.inLine && (!stood || able) {
+		if s.inLine && able {
 			p.hurry(s)
+		}
+	}
+	if old == nil {
+		return
+	}
+	for _, name := range old.roles { // after the new ones: a role that stays needed stays
+		if !slices.Contains(f.roles, name) {
+			p.unsubscribe(holder{f.id, name})
 		}
 	}
 }
@@ -162,6 +157,17 @@ func (p *Policy) unsubscribe(h holder) {
 	p.change(s, func() { s.inLine, s.framework = false, nil })
 	p.forget(s)
 	p.prune(s)
+}
+
+// forget drops all refusals of s, who is gone.
+func (p *Policy) forget(s *subscription) {
+	if !s.refused {
+		return
+	}
+	s.refused = false
+	for _, a := range p.agents { // any order: each agent by itself
+		delete(a.filters, s)
+	}
 }
 
 func (p *Policy) putRole(m *allocatorpb.Role) {
@@ -191,9 +197,7 @@ func (p *Policy) recovered(m *allocatorpb.Recovered) {
 	resources := read(h.GetResources())
 	p.release(a, s, resources)
 	if m.GetRefuseNanos() > 0 && s.framework != nil {
-		until := p.endOf(m.GetRefuseNanos())
-		a.refuse(s, filter{resources, until})
-		p.alarms.set(a, min(a.wake, until))
+		p.refuse(a, s, resources, p.endOf(m.GetRefuseNanos()))
 	}
 	p.mark(a)
 	p.prune(s)
@@ -202,25 +206,24 @@ func (p *Policy) recovered(m *allocatorpb.Recovered) {
 func (p *Policy) revived(m *allocatorpb.Revived) {
 	for _, name := range m.GetRoles() {
 		if s := p.subscriptions[holder{m.GetFrameworkId(), name}]; s != nil {
-			p.forget(s)
-			if s.inLine {
-				p.hurry(s)
-			}
+			p.revive(s)
 		}
 	}
 }
 
-// forget voids all refusals of s.
-func (p *Policy) forget(s *subscription) {
-	for _, a := range p.agents { // any order: each agent by itself
-		delete(a.filters, s)
+// revive voids all refusals of s so far and has the idle agents tried with it.
+func (p *Policy) revive(s *subscription) {
+	p.moment++
+	s.revived = p.moment
+	if s.inLine {
+		p.hurry(s)
 	}
 }
 
 // hurry has the idle agents tried with s.
 func (p *Policy) hurry(s *subscription) {
 	if !s.eager {
-		s.eager = true
+		p.change(s, func() { s.eager = true })
 		p.eager = append(p.eager, s)
 	}
 }
@@ -228,11 +231,11 @@ func (p *Policy) hurry(s *subscription) {
 // book charges b on a to h, of whom nothing may be known yet, nor after if b is empty.
 func (p *Policy) book(a *agent, h holder, b bag) {
 	s := p.subscription(h)
-	p.hold(a, s, b)
+	p.change(s, func() { p.hold(a, s, b) })
 	p.prune(s)
 }
 
-// hold charges b on a to s.
+// hold charges b on a to s, within a change.
 func (p *Policy) hold(a *agent, s *subscription, b bag) {
 	if len(b) == 0 {
 		return
@@ -251,44 +254,13 @@ func (p *Policy) release(a *agent, s *subscription, b bag) {
 		return
 	}
 	rest := held.minus(b)
-	p.count(s, held.minus(rest), -1)
+	p.change(s, func() { p.count(s, held.minus(rest), -1) })
 	if len(rest) > 0 {
 		a.held[s] = rest
 		return
 	}
 	delete(a.held, s)
 	s.holdings--
-}
-
-func (p *Policy) count(s *subscription, b bag, sign int64) {
-	p.change(s, func() {
-		s.used = s.used.add(b, p.number, sign)
-		s.role.used = s.role.used.add(b, p.number, sign)
-		s.share = s.used.dominant(p.total)
-		s.role.share = s.role.used.dominant(p.total)
-	})
-}
-
-// change is the only way to change what places s or its role in line.
-func (p *Policy) change(s *subscription, f func()) {
-	if p.stale { // settle sorts everything anew
-		f()
-		return
-	}
-	r := s.role
-	if len(r.line.items) > 0 {
-		p.line.take(r)
-	}
-	if s.inLine {
-		r.line.take(s)
-	}
-	f()
-	if s.inLine {
-		r.line.put(s)
-	}
-	if len(r.line.items) > 0 {
-		p.line.put(r)
-	}
 }
 
 // number numbers the scalars that count for fairness; -1 for those that don't.
@@ -302,40 +274,4 @@ func (p *Policy) number(name string) int {
 		p.names[name] = n
 	}
 	return n
-}
-
-// subscription returns h's, a new one if need be.
-func (p *Policy) subscription(h holder) *subscription {
-	s := p.subscriptions[h]
-	if s == nil {
-		s = &subscription{holder: h, role: p.role(h.role), share: share{0, 1}}
-		s.role.members++
-		p.subscriptions[h] = s
-	}
-	return s
-}
-
-// prune drops s when nobody is subscribed and nothing is held.
-func (p *Policy) prune(s *subscription) {
-	if s.framework == nil && s.holdings == 0 && p.subscriptions[s.holder] == s {
-		delete(p.subscriptions, s.holder)
-		s.role.members--
-		p.pruneRole(s.role)
-	}
-}
-
-func (p *Policy) role(name string) *role {
-	r := p.roles[name]
-	if r == nil {
-		r = &role{name: name, weight: defaultWeight, share: share{0, 1}}
-		r.line.compare = compareSubscriptions
-		p.roles[name] = r
-	}
-	return r
-}
-
-func (p *Policy) pruneRole(r *role) {
-	if r.members == 0 && !r.named {
-		delete(p.roles, r.name)
-	}
 }
