@@ -11,6 +11,9 @@
 // there are cgroups, a cgroup of its own, with an environment of a few named variables.
 // What it writes to standard error is logged under its name, cleaned and bounded.
 //
+// An entry with a module has the plugin host-wasm run it, and is a plugin like any other:
+// the host pins the module as it does the binary, and never looks inside.
+//
 // The host owns the TCP listener of a plugin that serves HTTP and passes requests on to
 // the plugin's unix socket, their paths as they came; while the plugin is away it
 // answers 503.

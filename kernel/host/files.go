@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// errSwapped says that a private copy is not what was copied.
+var errSwapped = errors.New("was changed after gantry copied it; restart gantry to take a new one")
+
 // maxSocketDir is how long the folder of sockets may be: the path of a socket has at
 // most 107 bytes, and go-plugin makes a folder and a file below ours.
 const maxSocketDir = 56
@@ -43,39 +46,80 @@ func socketDir(dir string) string {
 	return filepath.Join(os.TempDir(), "gantry-"+hex.EncodeToString(sum[:4])+"-plugins")
 }
 
-// copyBinary copies the binary at path into dir under its digest, and returns both.
-func copyBinary(path, dir string) (copied, digest string, err error) {
-	in, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", fmt.Errorf("there is no binary %s; make build puts it there", path)
-	}
+// pinned is a private copy of a file, named after its digest.
+type pinned struct {
+	what   string // binary or module, for messages
+	path   string
+	digest string // sha256 in hex
+}
+
+// verify holds the copy against its digest.
+func (p pinned) verify() error {
+	f, err := os.Open(p.path)
 	if err != nil {
-		return "", "", err
+		return fmt.Errorf("check the %s: %w", p.what, err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("check the %s: %w", p.what, err)
+	}
+	if hex.EncodeToString(h.Sum(nil)) != p.digest {
+		return fmt.Errorf("the %s %w", p.what, errSwapped)
+	}
+	return nil
+}
+
+// pinBinary copies the binary at path into dir.
+func pinBinary(path, dir string) (pinned, error) {
+	p, err := pin("binary", path, dir, 0o500)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("there is no binary %s; make build puts it there", path)
+	}
+	return p, err
+}
+
+// pinModule copies the module at path into dir.
+func pinModule(path, dir string) (pinned, error) {
+	p, err := pin("module", path, dir, 0o400)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("there is no module %s; build it, or write its absolute path", path)
+	}
+	return p, err
+}
+
+// pin copies the file at path into dir, with that mode.
+func pin(what, path, dir string, mode fs.FileMode) (pinned, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return pinned{}, err
 	}
 	defer in.Close()
 	info, err := in.Stat()
 	switch {
 	case err != nil:
-		return "", "", err
-	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return "", "", fmt.Errorf("%s is not an executable file", path)
+		return pinned{}, err
+	case !info.Mode().IsRegular():
+		return pinned{}, fmt.Errorf("%s is not a file", path)
+	case mode&0o111 != 0 && info.Mode()&0o111 == 0:
+		return pinned{}, fmt.Errorf("%s is not an executable file", path)
 	case info.Mode()&0o002 != 0:
-		return "", "", fmt.Errorf("%s can be changed by anybody; chmod o-w it", path)
+		return pinned{}, fmt.Errorf("%s can be changed by anybody; chmod o-w it", path)
 	}
 	out, err := os.CreateTemp(dir, "new-")
 	if err != nil {
-		return "", "", err
+		return pinned{}, err
 	}
 	defer os.Remove(out.Name()) // once it is renamed this fails, as it should
 	h := sha256.New()
 	_, err = io.Copy(io.MultiWriter(out, h), in)
-	if err := errors.Join(err, out.Chmod(0o500), out.Close()); err != nil {
-		return "", "", fmt.Errorf("copy %s: %w", path, err)
+	if err := errors.Join(err, out.Chmod(mode), out.Close()); err != nil {
+		return pinned{}, fmt.Errorf("copy %s: %w", path, err)
 	}
-	digest = hex.EncodeToString(h.Sum(nil))
-	copied = filepath.Join(dir, digest)
-	if err := os.Rename(out.Name(), copied); err != nil {
-		return "", "", fmt.Errorf("copy %s: %w", path, err)
+	p := pinned{what: what, digest: hex.EncodeToString(h.Sum(nil))}
+	p.path = filepath.Join(dir, p.digest)
+	if err := os.Rename(out.Name(), p.path); err != nil {
+		return pinned{}, fmt.Errorf("copy %s: %w", path, err)
 	}
-	return copied, digest, nil
+	return p, nil
 }

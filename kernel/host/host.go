@@ -110,7 +110,7 @@ func New(cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("prepare plugins: %w", err)
 	}
 	binaries := filepath.Join(dir, "bin")
-	for _, d := range []string{dir, binaries, h.sockets} {
+	for _, d := range []string{dir, binaries, h.cache(), h.sockets} {
 		if err := emptyDir(d); err != nil {
 			return nil, fmt.Errorf("prepare plugins: %w", err)
 		}
@@ -139,12 +139,8 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 		journal: newJournal(h.cfg.Log.With("plugin", e.Name), time.Now),
 	}
 	p.set(Starting, "")
-	path := e.Path
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(h.cfg.BinDir, path)
-	}
 	var err error
-	if p.binary, p.digest, err = copyBinary(path, binaries); err != nil {
+	if p.files, err = h.pin(e, binaries); err != nil {
 		problem := Problem{fmt.Sprintf("%s:%d", h.cfg.Manifest.Path, e.Line), e.Name, err.Error()}
 		h.problems = append(h.problems, problem)
 		p.set(Missing, err.Error())
@@ -166,6 +162,32 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 	}
 	p.front, err = newFront(e.Name, address, p.socket(), h.cfg.Secure)
 	return p, err
+}
+
+// cache is the folder for the machine code of modules, which a restart of their plugin
+// finds again.
+func (h *Host) cache() string { return filepath.Join(h.cfg.Dir, "code") }
+
+// pin copies what the entry names into dir: the binary, then the module.
+func (h *Host) pin(e Entry, dir string) ([]pinned, error) {
+	find := func(path string) string {
+		if filepath.IsAbs(path) {
+			return path
+		}
+		return filepath.Join(h.cfg.BinDir, path)
+	}
+	binary, err := pinBinary(find(e.Path), dir)
+	if err != nil {
+		return nil, err
+	}
+	if e.Module == nil {
+		return []pinned{binary}, nil
+	}
+	module, err := pinModule(find(e.Module.Path), dir)
+	if err != nil {
+		return nil, err
+	}
+	return []pinned{binary, module}, nil
 }
 
 // Problems are the plugins that the cluster runs without, with the reasons.
@@ -204,7 +226,7 @@ func (h *Host) Run(ctx context.Context) error {
 				}
 			})
 		}
-		if p.binary != "" {
+		if len(p.files) > 0 {
 			work.Go(func() { p.supervise(ctx) })
 		}
 	}

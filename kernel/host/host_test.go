@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -405,6 +406,33 @@ func TestSwappedBinaryIsRefused(t *testing.T) {
 	}
 }
 
+// A module is pinned as a binary is, and whoever runs it is told where it is and what it may.
+func TestModule(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.wasm")
+	if err := os.WriteFile(file, []byte("code"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := Entry{Name: "module", Kind: Allocator, Path: binary, Module: &Module{file, 64, 1500}, Config: []byte("{}"), MemoryMB: 256}
+	h := launch(t, nil, e)
+	first := h.awaitState(Running)
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte("code"))); first.Digest != want {
+		t.Errorf("the digest is %s, want the module's, %s", first.Digest, want)
+	}
+	h.await("told", func(Status) bool {
+		return strings.Contains(h.log.String(), "told -module code -cache [-memory-mb=64 -deadline=1500ms]")
+	})
+	copied := filepath.Join(h.cfg.Dir, "bin", first.Digest)
+	if err := errors.Join(os.Remove(copied), os.WriteFile(copied, []byte("other"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.awaitState(GivenUp); !strings.Contains(s.Message, "the module was changed after gantry copied it") {
+		t.Fatal(s.Message)
+	}
+}
+
 func TestFloodOfLogLines(t *testing.T) {
 	h := launch(t, nil, misbehaving("flood"))
 	h.awaitState(Running)
@@ -521,12 +549,14 @@ func TestBinariesThatCannotRun(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	entries := []Entry{misbehaving("gone"), misbehaving("plain"), misbehaving("open")}
+	entries := []Entry{misbehaving("gone"), misbehaving("plain"), misbehaving("open"), misbehaving("module"), misbehaving("folder")}
 	for i := range entries {
 		entries[i].Path, entries[i].Line = entries[i].Name, i+1
 	}
+	entries[3].Path, entries[3].Module = binary, &Module{Path: "x.wasm"}
+	entries[4].Path, entries[4].Module = binary, &Module{Path: dir}
 	h := launch(t, func(c *Config, _ *pace) { c.BinDir = dir }, entries...)
-	for i, want := range []string{"there is no binary", "is not an executable file", "can be changed by anybody"} {
+	for i, want := range []string{"there is no binary", "is not an executable file", "can be changed by anybody", "there is no module", "is not a file"} {
 		problem := h.Problems()[i].String()
 		if prefix := fmt.Sprintf("plugins.toml:%d: running without %s: ", i+1, entries[i].Name); !strings.HasPrefix(problem, prefix) || !strings.Contains(problem, want) {
 			t.Error(problem)

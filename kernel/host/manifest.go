@@ -52,9 +52,11 @@ type Entry struct {
 	Name string
 	// Kind is Allocator or Framework.
 	Kind string
-	// Path of the binary, below the folder of plugins unless absolute; KIND-NAME when
-	// the file says nothing.
+	// Path of the binary, below the folder of plugins unless absolute; when the file says
+	// nothing, KIND-NAME, or host-wasm for a module.
 	Path string
+	// Module, unless nil, is what the binary is to run.
+	Module *Module
 	// Listen is a loopback host:port that the host listens on for the plugin, or empty.
 	Listen string
 	// Config is the plugin's own table as JSON; {} when there is none.
@@ -65,8 +67,28 @@ type Entry struct {
 	Line int
 }
 
-// DefaultMemoryMB is an entry's MemoryMB unless the file says otherwise.
-const DefaultMemoryMB = 1024
+// Module is a WASM module that is a plugin.
+type Module struct {
+	// Path of the file, below the folder of plugins unless absolute.
+	Path string
+	// MemoryMB bounds the module's own memory, which is part of its plugin's.
+	MemoryMB int64
+	// DeadlineMillis is how long the module may take for one message.
+	DeadlineMillis int64
+}
+
+// What holds for an entry unless the file says otherwise.
+const (
+	DefaultMemoryMB             = 1024
+	DefaultModuleMemoryMB       = 64
+	DefaultModuleDeadlineMillis = 2000
+)
+
+// moduleHost is the plugin that runs modules.
+const moduleHost = "host-wasm"
+
+// moduleHostMB is what it needs for itself: messages and the module's machine code.
+const moduleHostMB = 64
 
 // Problem is a plugin that the cluster runs without.
 type Problem struct {
@@ -221,11 +243,15 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 		}
 	}
 	e := Entry{Name: name, Config: []byte("{}"), MemoryMB: DefaultMemoryMB, Line: line}
+	e.Module = &Module{MemoryMB: DefaultModuleMemoryMB, DeadlineMillis: DefaultModuleDeadlineMillis}
 	on := "master"
 	for _, key := range d.below("plugin", name) {
 		if err := d.set(&e, &on, key, keys[key]); err != nil {
 			return err
 		}
+	}
+	if err := d.settleModule(&e, keys); err != nil {
+		return err
 	}
 	if e.Kind == "" {
 		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\" or \"framework\"", name)
@@ -237,6 +263,7 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) error {
 	into := map[string]any{
 		"kind": &e.Kind, "path": &e.Path, "on": on, "listen": &e.Listen, "memory_mb": &e.MemoryMB,
+		"module": &e.Module.Path, "module_memory_mb": &e.Module.MemoryMB, "module_deadline_ms": &e.Module.DeadlineMillis,
 	}[key]
 	if key == "config" {
 		var config map[string]any
@@ -250,14 +277,45 @@ func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) er
 		return nil
 	}
 	if into == nil {
-		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, memory_mb and the table config", key, e.Name)
+		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
 	}
 	if d.meta.PrimitiveDecode(value, into) != nil {
 		want := "text in quotes"
-		if key == "memory_mb" {
+		if _, number := into.(*int64); number {
 			want = "a whole number"
 		}
 		return d.fail(d.line(value), "%s of plugin %s is not %s", key, e.Name, want)
+	}
+	return nil
+}
+
+// settleModule checks what the entry says of a module; without one there is nothing to say.
+func (d *decoder) settleModule(e *Entry, keys map[string]toml.Primitive) error {
+	m := e.Module
+	if _, ok := keys["module"]; !ok {
+		for _, key := range []string{"module_memory_mb", "module_deadline_ms"} {
+			if p, ok := keys[key]; ok {
+				return d.fail(d.line(p), "%s of plugin %s: there is no module; name its file with module = \"FILE.wasm\"", key, e.Name)
+			}
+		}
+		e.Module = nil
+		return nil
+	}
+	if p, ok := keys["path"]; ok {
+		return d.fail(d.line(p), "plugin %s has a path and a module: a module runs in %s; drop path", e.Name, moduleHost)
+	}
+	e.Path = moduleHost
+	switch {
+	case m.Path == "":
+		return d.fail(d.line(keys["module"]), "module of plugin %s is empty; name the file of the module", e.Name)
+	case !filepath.IsAbs(m.Path) && !filepath.IsLocal(m.Path):
+		return d.fail(d.line(keys["module"]), "module %q of plugin %s leaves the folder of plugins; write an absolute path for a module elsewhere", m.Path, e.Name)
+	case m.MemoryMB < 1 || m.MemoryMB > 4096:
+		return d.fail(d.line(keys["module_memory_mb"]), "module_memory_mb = %d of plugin %s: a module has 1 to 4096", m.MemoryMB, e.Name)
+	case m.DeadlineMillis < 1 || m.DeadlineMillis > 60_000:
+		return d.fail(d.line(keys["module_deadline_ms"]), "module_deadline_ms = %d of plugin %s: a module has 1 to 60000", m.DeadlineMillis, e.Name)
+	case m.MemoryMB+moduleHostMB > e.MemoryMB:
+		return d.fail(e.Line, "memory_mb = %d of plugin %s: %s needs %d MB beside the module's %d", e.MemoryMB, e.Name, moduleHost, moduleHostMB, m.MemoryMB)
 	}
 	return nil
 }
@@ -277,7 +335,12 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 		return d.fail(e.Line, "memory_mb = %d of plugin %s: a plugin needs at least 16", e.MemoryMB, e.Name)
 	}
 	switch e.Kind {
-	case Allocator, Framework:
+	case Framework:
+		if e.Module != nil {
+			m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, "modules of kind framework are not supported yet; only allocators are"})
+			return nil
+		}
+	case Allocator:
 	case "containerizer", "service":
 		m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("plugins of kind %s are not supported yet", e.Kind)})
 		return nil

@@ -25,26 +25,59 @@ on = "master"
 
 [plugin.page]
 kind = "service"
+
+[plugin.scheduler]
+kind = "framework"
+module = "x.wasm"
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Entry{
-		{"zebra", Framework, "framework-zebra", "127.0.0.1:8080", []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
-		{"drf", Allocator, "sub/drf", "", []byte("{}"), DefaultMemoryMB, 10},
+		{"zebra", Framework, "framework-zebra", nil, "127.0.0.1:8080", []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
+		{"drf", Allocator, "sub/drf", nil, "", []byte("{}"), DefaultMemoryMB, 10},
 	}
 	if len(m.Plugins) != len(want) {
 		t.Fatalf("%+v", m.Plugins)
 	}
 	for i, e := range m.Plugins {
 		w := want[i]
-		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Listen != w.Listen ||
+		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Module != w.Module || e.Listen != w.Listen ||
 			string(e.Config) != string(w.Config) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
 			t.Errorf("got  %+v (%s)\nwant %+v (%s)", e, e.Config, w, w.Config)
 		}
 	}
-	if len(m.Problems) != 1 || m.Problems[0].String() != "plugins.toml:15: running without page: plugins of kind service are not supported yet" {
-		t.Errorf("problems: %v", m.Problems)
+	for i, want := range []string{
+		"plugins.toml:15: running without page: plugins of kind service are not supported yet",
+		"plugins.toml:18: running without scheduler: modules of kind framework are not supported yet; only allocators are",
+	} {
+		if len(m.Problems) != 2 || m.Problems[i].String() != want {
+			t.Errorf("problems: %v", m.Problems)
+		}
+	}
+}
+
+func TestManifestOfAModule(t *testing.T) {
+	m, err := parse("f", []byte("[plugin.firstfit]\nkind = \"allocator\"\nmodule = \"firstfit.wasm\""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := m.Plugins[0]
+	if e.Path != "host-wasm" || *e.Module != (Module{"firstfit.wasm", DefaultModuleMemoryMB, DefaultModuleDeadlineMillis}) {
+		t.Errorf("%+v %+v", e, e.Module)
+	}
+	m, err = parse("f", []byte(`[plugin.firstfit]
+kind = "allocator"
+module = "/srv/firstfit.wasm"
+module_memory_mb = 8
+module_deadline_ms = 100
+memory_mb = 256
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := m.Plugins[0]; *e.Module != (Module{"/srv/firstfit.wasm", 8, 100}) || e.MemoryMB != 256 {
+		t.Errorf("%+v %+v", e, e.Module)
 	}
 }
 
@@ -77,6 +110,15 @@ func TestManifestErrors(t *testing.T) {
 		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on agents"},
 		{"on", "[plugin.a]\nkind = \"allocator\"\non = \"moon\"", `on = "moon" of plugin a`},
 		{"path", "[plugin.a]\nkind = \"allocator\"\npath = \"../x\"", "leaves the folder of plugins"},
+		{"path and module", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\npath = \"y\"", "f:4: plugin a has a path and a module: a module runs in host-wasm; drop path"},
+		{"module is a number", "[plugin.a]\nkind = \"allocator\"\nmodule = 1", "f:3: module of plugin a is not text in quotes"},
+		{"no module's name", "[plugin.a]\nkind = \"allocator\"\nmodule = \"\"", "f:3: module of plugin a is empty"},
+		{"module elsewhere", "[plugin.a]\nkind = \"allocator\"\nmodule = \"../x.wasm\"", "f:3: module \"../x.wasm\" of plugin a leaves the folder of plugins"},
+		{"limits of no module", "[plugin.a]\nkind = \"allocator\"\nmodule_memory_mb = 1", "f:3: module_memory_mb of plugin a: there is no module"},
+		{"little module memory", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\nmodule_memory_mb = 0", "f:4: module_memory_mb = 0 of plugin a: a module has 1 to 4096"},
+		{"module memory", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\nmodule_memory_mb = \"1\"", "f:4: module_memory_mb of plugin a is not a whole number"},
+		{"long deadline", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\nmodule_deadline_ms = 60001", "f:4: module_deadline_ms = 60001 of plugin a: a module has 1 to 60000"},
+		{"module larger than plugin", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\nmodule_memory_mb = 1000", "f:1: memory_mb = 1024 of plugin a: host-wasm needs 64 MB beside the module's 1000"},
 		{"large", strings.Repeat("#", maxManifestBytes+1), "f:1: the file has more than"},
 		{"deep", "a=" + strings.Repeat("[", 9000), "f:1: the file has more than 1000 opening brackets"},
 		{"dotted", "\n" + strings.Repeat("a.", 9000) + "a=1", "f:2: the line has more than 16 dots"},

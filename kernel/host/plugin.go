@@ -53,7 +53,7 @@ type Status struct {
 	Listen string `json:"listen"`
 	// Message says why it is not running.
 	Message string `json:"message"`
-	// Digest is the sha256 of the binary in hex.
+	// Digest is the sha256 in hex of what decides: the module, or else the binary.
 	Digest string `json:"digest"`
 }
 
@@ -67,9 +67,8 @@ var environment = []string{"PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL
 type plugin struct {
 	entry   Entry
 	host    *Host
-	dir     string // for sockets; emptied at each start
-	binary  string // private copy; empty when there is none to run
-	digest  string
+	dir     string   // for sockets; emptied at each start
+	files   []pinned // the binary, and the module if it has one; empty when it can't run
 	group   *group
 	front   *front // nil: no listener
 	journal *journal
@@ -102,7 +101,10 @@ func (p *plugin) status() Status {
 	defer p.mu.Unlock()
 	s := Status{
 		Name: p.entry.Name, Kind: p.entry.Kind, State: p.state, Pid: p.pid,
-		Restarts: p.restarts, Since: p.since, Message: p.message, Digest: p.digest,
+		Restarts: p.restarts, Since: p.since, Message: p.message,
+	}
+	if n := len(p.files); n > 0 {
+		s.Digest = p.files[n-1].digest
 	}
 	if p.front != nil {
 		s.Listen = p.front.listener.Addr().String()
@@ -309,10 +311,15 @@ func (p *plugin) start() (*run, error) {
 }
 
 // process makes the runner of what go-plugin wants started: the private copy, in a
-// private folder, with little from the host's environment.
+// private folder, with little from the host's environment. Who runs a module is told of
+// it by flags.
 func (p *plugin) process(cmd *exec.Cmd) *process {
-	cmd.Path = p.binary
+	cmd.Path = p.files[0].path
 	cmd.Args = []string{p.entry.Kind + "-" + p.entry.Name}
+	if m := p.entry.Module; m != nil {
+		cmd.Args = append(cmd.Args, "-module", p.files[1].path, "-cache", p.host.cache(),
+			fmt.Sprintf("-memory-mb=%d", m.MemoryMB), fmt.Sprintf("-deadline=%dms", m.DeadlineMillis))
+	}
 	cmd.Dir = p.dir
 	cmd.Env = append(cmd.Env, "HOME="+p.dir, "TMPDIR="+p.dir)
 	for _, name := range environment {
@@ -321,7 +328,7 @@ func (p *plugin) process(cmd *exec.Cmd) *process {
 		}
 	}
 	cmd.Err = nil // of looking up the name that there was not
-	return &process{cmd: cmd, digest: p.digest, group: p.group}
+	return &process{cmd: cmd, files: p.files, group: p.group}
 }
 
 // ping asks for the plugin's health.

@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,18 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errSwapped says that a plugin's private copy is not what was copied.
-var errSwapped = errors.New("the binary was changed after gantry copied it; restart gantry to take a new one")
-
 // pipeGrace is how long output is read on once the process has ended, if something it
 // left behind holds the pipe open.
 const pipeGrace = time.Second
 
 // process is one run of a plugin's binary. It implements go-plugin's runner.Runner.
 type process struct {
-	cmd    *exec.Cmd
-	digest string // sha256 of the binary in hex
-	group  *group // nil: in the host's own cgroup
+	cmd   *exec.Cmd
+	files []pinned // what it runs from
+	group *group   // nil: in the host's own cgroup
 
 	stdout, stderr *os.File // ends to read from
 	pid            int
@@ -40,11 +35,13 @@ type process struct {
 	reaped bool
 }
 
-// Start runs the binary, if it is still the one that it should be. The process gets
+// Start runs the binary, if all is still as it was pinned. The process gets
 // SIGKILL when this process ends, however that may be.
 func (p *process) Start(context.Context) error {
-	if err := p.verify(); err != nil {
-		return err
+	for _, f := range p.files {
+		if err := f.verify(); err != nil {
+			return err
+		}
 	}
 	outRead, outWrite, err := os.Pipe()
 	if err != nil {
@@ -104,23 +101,6 @@ func awaitExit(pid int) {
 			return
 		}
 	}
-}
-
-// verify holds the binary against its digest.
-func (p *process) verify() error {
-	f, err := os.Open(p.cmd.Path)
-	if err != nil {
-		return fmt.Errorf("check the binary: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return fmt.Errorf("check the binary: %w", err)
-	}
-	if hex.EncodeToString(h.Sum(nil)) != p.digest {
-		return errSwapped
-	}
-	return nil
 }
 
 // Wait waits for the process to be gone.

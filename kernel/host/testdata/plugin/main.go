@@ -30,6 +30,13 @@ func main() {
 	case "framework-quits":
 		fmt.Fprintln(os.Stderr, "no configuration, no work")
 		os.Exit(3)
+	case "allocator-module":
+		module, err := os.ReadFile(os.Args[2])
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintln(os.Stderr, "told", os.Args[1], string(module), os.Args[3], os.Args[5:])
+		allocator.Main(func([]byte) (allocator.Policy, error) { return echo{}, nil })
 	case "allocator-echo":
 		allocator.Main(func(config []byte) (allocator.Policy, error) {
 			if string(config) != `{"who":"me"}` {
