@@ -8,6 +8,7 @@ import (
 	"github.com/gantry-project/gantry/cmd/gantry/internal/agentd"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/masterd"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/mend"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/up"
 	"github.com/gantry-project/gantry/isolators/cgroup"
 )
@@ -17,5 +18,6 @@ func main() {
 		Up:     up.Command(up.Parts{CgroupName: cgroup.Name, RemoveCgroup: cgroup.Remove}),
 		Master: masterd.Command(),
 		Agent:  agentd.Command(),
+		Mend:   mend.Command(),
 	}))
 }

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,14 +19,17 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/gantry-project/gantry/kernel/failpoint"
 )
 
 const (
-	format    = "1"      // of the file; a reader of another one refuses it
-	minSize   = 2 * 4096 // of the file: its two heads
-	lockWait  = 500 * time.Millisecond
-	formatKey = "format"
-	tallyKey  = "tally"
+	format      = "1" // of the file; a reader of another one refuses it
+	lockWait    = 500 * time.Millisecond
+	lockEvery   = 25 * time.Millisecond
+	formatKey   = "format"
+	tallyKey    = "tally"
+	identityKey = "identity"
 )
 
 var (
@@ -30,42 +37,101 @@ var (
 	entriesBucket = []byte("entries")
 )
 
+// errFault says that reading the mapped file has failed inside bbolt.
+var errFault = errors.New("reading failed")
+
 // Bolt is a Store in one bbolt file. One goroutine of its own writes: whatever waits when
 // a commit ends goes into the next one, so that a single sync to disk serves them all.
 type Bolt struct {
-	path    string
-	db      *bolt.DB
-	queue   chan *request
-	closing chan struct{} // closed by Close
-	stopped chan struct{} // closed by the writer as it ends
-	once    sync.Once
-	failed  atomic.Pointer[error] // the write error after which no write is taken
+	path      string
+	file      *os.File // bbolt's, which closes it
+	db        *bolt.DB
+	mark      mark // as it is beside the file
+	queue     chan *request
+	closing   chan struct{} // closed by Close
+	stopped   chan struct{} // closed by the writer as it ends
+	once      sync.Once
+	committed uint64                // revision of the last commit; the writer's until it has stopped
+	size      atomic.Int64          // bytes that the file must have
+	failed    atomic.Pointer[error] // after which nothing is read or written
 }
 
 // OpenBolt opens the store at path, or creates it: a file of mode 0600, in a folder that is
-// made with mode 0700 if it is missing. It reads every record once, and refuses a damaged
-// file (ErrCorrupt), one that another process has open (ErrLocked) and one of an unknown
-// format (ErrFormat).
+// made with mode 0700 if it is missing. Beside it is FILE.mark, which says how far the store
+// was. OpenBolt reads every record once, and refuses a damaged file (ErrCorrupt), one that
+// another process has open (ErrLocked), one of an unknown format (ErrFormat), and by the
+// mark one that has gone (ErrMissing), is an older copy (ErrOutdated) or another store's
+// (ErrForeign). Each error is a sentence that names the file and what to do.
 func OpenBolt(path string) (*Bolt, error) {
 	if err := prepare(path); err != nil {
 		return nil, err
 	}
-	if err := verify(path); err != nil {
+	file, err := lockFile(path)
+	if err != nil {
 		return nil, err
 	}
-	db, err := openFile(path, false)
+	b, err := open(path, file)
+	if err != nil {
+		return nil, errors.Join(err, unlessClosed(file.Close()))
+	}
+	go b.write()
+	return b, nil
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// open opens the locked file, once it is found to be whole and the right one.
+func open(path string, file *os.File) (*Bolt, error) {
+	in, err := verify(path, file)
+	if err != nil {
+		return nil, err
+	}
+	last, err := readMark(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := last.check(path, in.id, in.written.revision); err != nil {
+		return nil, err
+	}
+	if err := removeLeftovers(path); err != nil {
+		return nil, err
+	}
+	db, err := openFile(path, file)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bolt{
-		path:    path,
-		db:      db,
-		queue:   make(chan *request, queueLength),
-		closing: make(chan struct{}),
-		stopped: make(chan struct{}),
+		path:      path,
+		file:      file,
+		db:        db,
+		queue:     make(chan *request, queueLength),
+		closing:   make(chan struct{}),
+		stopped:   make(chan struct{}),
+		committed: in.written.revision,
 	}
-	go b.write()
+	if err := b.begin(in.id.next()); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return b, nil
+}
+
+// begin counts this opening, in the file first: a mark that is behind does no harm.
+func (b *Bolt) begin(id identity) error {
+	err := b.db.Update(func(tx *bolt.Tx) error {
+		b.size.Store(tx.Size())
+		return tx.Bucket(metaBucket).Put([]byte(identityKey), id.encode())
+	})
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", b.path, err)
+	}
+	failpoint.Hit("store.opened")
+	b.mark = mark{id.name, id.generation, b.committed}
+	return b.mark.write(b.path)
 }
 
 // prepare makes folder and file if they are missing, and checks their modes.
@@ -80,18 +146,91 @@ func prepare(path string) error {
 	case info.Mode().Perm()&0o022 != 0:
 		return fmt.Errorf("open store %s: others may write to its folder (mode %04o): chmod 700 %s", path, info.Mode().Perm(), dir)
 	}
+	err := checkFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	switch last, err := readMark(path); {
+	case err != nil:
+		return err
+	case last != nil:
+		return refused(ErrMissing, path, fmt.Errorf("%s says that there was one, with revision %d", markPath(path), last.revision))
+	}
+	return create(path)
+}
+
+// checkFile says whether the file is one that this user alone may open.
+func checkFile(path string) error {
 	info, err := os.Lstat(path)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return create(path)
 	case err != nil:
 		return fmt.Errorf("open store %s: %w", path, err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("open store %s: it is no regular file: move it away or name another path", path)
 	case info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("open store %s: others may open it (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
-	case info.Size() < minSize:
-		return damaged(path, fmt.Errorf("the file has only %d bytes", info.Size()))
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("open store %s: it belongs to user %d and this is user %d: chown %d %s", path, stat.Uid, os.Geteuid(), os.Geteuid(), path)
+	}
+	return nil
+}
+
+// lockFile opens the file and keeps other processes from it until it is closed.
+func lockFile(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	err = flock(file)
+	if err == nil && !isAt(file, path) {
+		err = syscall.EWOULDBLOCK // it was mended while we waited
+	}
+	switch {
+	case err == nil:
+		return file, nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = fmt.Errorf("%w: another process has %s open: end it, or use another work dir", ErrLocked, path)
+	default:
+		err = fmt.Errorf("lock store %s: %w", path, err)
+	}
+	return nil, errors.Join(err, file.Close())
+}
+
+// flock waits a little, for a process that is ending.
+func flock(file *os.File) error {
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(lockEvery) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// isAt reports whether path still leads to the open file.
+func isAt(file *os.File, path string) bool {
+	mine, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(mine, there)
+}
+
+// removeLeftovers removes what a process left that was killed while it wrote a new file. The
+// caller has the lock.
+func removeLeftovers(path string) error {
+	dir, base := filepath.Dir(path), filepath.Base(path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", path, err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), base+".new-") || strings.HasPrefix(e.Name(), base+".mark.new-") {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("open store %s: %w", path, err)
+			}
+		}
 	}
 	return nil
 }
@@ -99,39 +238,66 @@ func prepare(path string) error {
 // create makes a whole store under another name and links it into place, so that a crash
 // leaves either none or a good one, and two creators don't meet in one file.
 func create(path string) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // 0600
+	tmp, err := writeNew(path, contents{id: identity{}.next()})
 	if err != nil {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
-	defer os.Remove(tmp.Name())
-	if err := tmp.Close(); err != nil {
+	defer os.Remove(tmp)
+	failpoint.Hit("store.create")
+	if err := os.Link(tmp, path); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
-	db, err := openFile(tmp.Name(), false)
+	failpoint.Hit("store.created")
+	return syncDir(filepath.Dir(path))
+}
+
+// contents is what a new file is to hold.
+type contents struct {
+	id       identity
+	revision uint64
+	records  map[string]record
+}
+
+// writeNew writes a whole store beside path and returns its name.
+func writeNew(path string, c contents) (name string, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
-		return fmt.Errorf("create store %s: %w", path, err)
+		return "", err
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucket(metaBucket)
+	defer func() {
 		if err != nil {
-			return err
+			os.Remove(tmp.Name())
 		}
-		if _, err := tx.CreateBucket(entriesBucket); err != nil {
-			return err
-		}
-		if err := meta.Put([]byte(formatKey), []byte(format)); err != nil {
-			return err
-		}
-		return meta.Put([]byte(tallyKey), tally{}.encode())
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("create store %s: %w", path, err)
+	}()
+	db, err := openFile(path, tmp)
+	if err != nil {
+		return "", errors.Join(err, unlessClosed(tmp.Close()))
 	}
-	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("create store %s: %w", path, err)
+	err = db.Update(func(tx *bolt.Tx) error { return c.put(tx) })
+	return tmp.Name(), errors.Join(err, db.Close())
+}
+
+func (c contents) put(tx *bolt.Tx) error {
+	meta, err := tx.CreateBucket(metaBucket)
+	if err != nil {
+		return err
 	}
-	return syncDir(dir)
+	entries, err := tx.CreateBucket(entriesBucket)
+	if err != nil {
+		return err
+	}
+	total := tally{revision: c.revision}
+	for _, key := range slices.Sorted(maps.Keys(c.records)) {
+		rec := c.records[key]
+		total.add(rec.sealed)
+		if err := entries.Put([]byte(key), rec.sealed); err != nil {
+			return fmt.Errorf("put %q: %w", key, err)
+		}
+	}
+	return errors.Join(
+		meta.Put([]byte(formatKey), []byte(format)),
+		meta.Put([]byte(identityKey), c.id.encode()),
+		meta.Put([]byte(tallyKey), total.encode()))
 }
 
 func syncDir(dir string) error {
@@ -145,132 +311,113 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// openFile opens the bbolt file. Its list of free pages is read here, where damage to it is
-// caught by guard.
-func openFile(path string, readOnly bool) (db *bolt.DB, err error) {
-	var file *os.File
-	err = guard(path, func() error {
+// openFile opens an open file as bbolt's. Its list of free pages is read here, where damage
+// to it is caught by guard.
+func openFile(path string, file *os.File) (db *bolt.DB, err error) {
+	err = guard(func() error {
 		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:         lockWait,
-			ReadOnly:        readOnly,
 			PreLoadFreelist: true,
 			FreelistType:    bolt.FreelistMapType,
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				file, err = os.OpenFile(name, flag, mode)
-				return file, err
-			},
+			OpenFile:        func(string, int, os.FileMode) (*os.File, error) { return file, nil },
 		})
 		return err
 	})
-	if errors.Is(err, ErrCorrupt) && file != nil {
-		// bbolt has panicked, and its mapping would keep the lock beyond Close.
-		err = errors.Join(err, syscall.Flock(int(file.Fd()), syscall.LOCK_UN), file.Close())
-	}
 	switch {
 	case err == nil:
 		return db, nil
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: another process has %s open: end it, or use another work dir", ErrLocked, path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, errFault), errors.Is(err, bolterrors.ErrInvalid):
 		return nil, damaged(path, err)
-	case errors.Is(err, ErrCorrupt):
-		return nil, err
 	}
 	return nil, fmt.Errorf("open store %s: %w", path, err)
 }
 
-// verify reads everything before anything is written: first all records, under guard, and
-// then, with every page known to be readable, bbolt's own account of its pages. A free page
-// that is in use would be written over.
-func verify(path string) error {
-	db, err := openFile(path, true)
+// verify reads all of the file before anything is written.
+func verify(path string, file *os.File) (*inspection, error) {
+	f, err := pagesOf(file)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	err = guard(path, func() error {
-		return db.View(func(tx *bolt.Tx) error { return verifyRecords(path, tx) })
-	})
-	if err == nil {
-		err = db.View(func(tx *bolt.Tx) error { return verifyPages(path, tx) })
-	}
-	return errors.Join(err, db.Close())
+	return f.verify(path)
 }
 
-func verifyPages(path string, tx *bolt.Tx) error {
-	var first error
-	for err := range tx.Check(bolt.WithKVStringer(shortly{})) { // to its end: a goroutine feeds it
-		if first == nil {
-			first = damaged(path, err)
-		}
+func (f *pager) verify(path string) (*inspection, error) {
+	if len(f.heads) == 0 {
+		return nil, damaged(path, fmt.Errorf("of its %d bytes neither head (page 0, byte 0, and page 1, byte %d) is whole", f.size, f.pageSize))
 	}
-	return first
+	in := f.inspect(f.heads[0], nil)
+	switch {
+	case f.failed != nil:
+		return nil, fmt.Errorf("open store %s: %w", path, f.failed)
+	case in.unknownFormat():
+		return nil, fmt.Errorf("%w: %s is of format %.32q and this program knows %q: start a program of the version that wrote it", ErrFormat, path, in.format, format)
+	case in.damage() != nil:
+		return nil, damaged(path, in.damage())
+	}
+	// With both heads whole the newer one is the last transaction. A head that is not may
+	// have been of a later one, which was answered: its pages would be there.
+	if len(f.heads) == 1 && f.latest(in.written.revision) != nil {
+		return nil, damaged(path, errors.New("the head of its last transaction is damaged"))
+	}
+	return in, nil
 }
 
-func verifyRecords(path string, tx *bolt.Tx) error {
-	info, err := os.Stat(path)
+func pagesOf(file *os.File) (*pager, error) {
+	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("open store %s: %w", path, err)
+		return nil, err
 	}
-	if info.Size() < tx.Size() {
-		return damaged(path, fmt.Errorf("the file has %d bytes and needs %d: its end is cut off", info.Size(), tx.Size()))
-	}
-	meta, entries := tx.Bucket(metaBucket), tx.Bucket(entriesBucket)
-	if meta == nil || entries == nil {
-		return damaged(path, errors.New("it holds no registry"))
-	}
-	if got := string(meta.Get([]byte(formatKey))); got != format {
-		return fmt.Errorf("%w: %s is of format %.32q and this program knows %q: start a program of the version that wrote it", ErrFormat, path, got, format)
-	}
-	want, err := decodeTally(meta.Get([]byte(tallyKey)))
-	if err != nil {
-		return damaged(path, err)
-	}
-	got, find := tally{revision: want.revision}, entries.Cursor()
-	err = entries.ForEach(func(k, rec []byte) error {
-		revision, _, err := unseal(string(k), rec)
-		if err != nil {
-			return damaged(path, err)
+	return newPager(file, info.Size())
+}
+
+// damaged says where, what, and what to do about it.
+func damaged(path string, what error) error {
+	return fmt.Errorf("%w: %s: %w: `gantry mend %s` saves what can be read", ErrCorrupt, path, what, path)
+}
+
+// refused is damaged for a file that is whole, or gone.
+func refused(kind error, path string, what error) error {
+	return fmt.Errorf("%w: %s: %w: put the right file back, or run `gantry mend %s` to go on with what is there", kind, path, what, path)
+}
+
+// guard runs f, which reads the mapped file: a page that points nowhere makes bbolt panic,
+// and a file cut off under it faults; both come back as errFault.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errFault, p)
 		}
-		if revision > want.revision {
-			return damaged(path, fmt.Errorf("the record of key %q has revision %d, after the store's last, %d", k, revision, want.revision))
-		}
-		// Walking looks only into leaves; searching looks into every branch.
-		if found, _ := find.Seek(k); !bytes.Equal(found, k) {
-			return damaged(path, fmt.Errorf("key %q is there but can't be found", k))
-		}
-		got.add(rec)
-		return nil
-	})
-	if err != nil {
+	}()
+	return f()
+}
+
+// intact says whether the open file is still the one at the path, and as long as bbolt
+// believes: what is written to another one is lost with it.
+func (b *Bolt) intact() error {
+	info, err := b.file.Stat()
+	switch {
+	case err != nil:
 		return err
-	}
-	if got != want {
-		return damaged(path, fmt.Errorf("it has %d records, and not the %d that were written", got.entries, want.entries))
+	case !isAt(b.file, b.path):
+		return errors.New("the file was moved or replaced while it was open")
+	case info.Size() < b.size.Load():
+		return fmt.Errorf("the file was cut off to %d bytes, of %d, while it was open", info.Size(), b.size.Load())
 	}
 	return nil
 }
 
-// shortly prints keys of damaged pages: their length is as doubtful as the rest.
-type shortly struct{}
-
-func (shortly) KeyToString(key []byte) string { return fmt.Sprintf("%q", key[:min(len(key), 16)]) }
-func (shortly) ValueToString([]byte) string   { return "" }
-
-// damaged says where, what, and what to do about it.
-func damaged(path string, what error) error {
-	return fmt.Errorf("%w: %s: %w: restore it from a copy, or move it away to start with an empty one", ErrCorrupt, path, what)
+// fail records the first error after which the store can't be trusted, and returns it.
+func (b *Bolt) fail(what error) error {
+	err := fmt.Errorf("%w: %s: %w", ErrFailed, b.path, what)
+	b.failed.CompareAndSwap(nil, &err)
+	return b.failure()
 }
 
-// guard runs f, which reads the mapped file: a page that points nowhere makes bbolt panic,
-// and a file cut off under it faults; both come back as ErrCorrupt.
-func guard(path string, f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = damaged(path, fmt.Errorf("%v", p))
-		}
-	}()
-	return f()
+func (b *Bolt) failure() error {
+	if err := b.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // List implements Store.
@@ -286,14 +433,23 @@ func (b *Bolt) List(ctx context.Context, prefix, after string, limit int) (entri
 	if limit <= 0 || limit > MaxPage {
 		limit = MaxPage
 	}
-	err = guard(b.path, func() error {
+	if err := b.failure(); err != nil {
+		return nil, false, err
+	}
+	if err := b.intact(); err != nil {
+		return nil, false, b.fail(err)
+	}
+	err = guard(func() error {
 		return b.db.View(func(tx *bolt.Tx) error {
 			entries, more, err = b.page(tx, prefix, after, limit)
 			return err
 		})
 	})
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+	switch {
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		err = ErrClosed
+	case errors.Is(err, errFault):
+		err = b.fail(err)
 	}
 	if err != nil {
 		return nil, false, err
@@ -329,9 +485,21 @@ func (b *Bolt) Close() error {
 	b.once.Do(func() {
 		close(b.closing)
 		<-b.stopped
-		if err = b.db.Close(); err != nil {
+		if err = b.close(); err != nil {
 			err = fmt.Errorf("close store %s: %w", b.path, err)
 		}
 	})
 	return err
+}
+
+func (b *Bolt) close() error {
+	if errors.Is(b.failure(), errFault) { // bbolt may hold its locks for good; the process's end unmaps the file
+		return errors.Join(syscall.Flock(int(b.file.Fd()), syscall.LOCK_UN), b.file.Close())
+	}
+	var err error
+	if b.failure() == nil && b.committed > b.mark.revision {
+		b.mark.revision = b.committed
+		err = b.mark.write(b.path)
+	}
+	return errors.Join(err, b.db.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/gantry-project/gantry/kernel/failpoint"
 )
 
 const (
@@ -103,10 +105,8 @@ func (b *Bolt) commit(batch []*request) {
 	}
 	err := b.failure()
 	if err == nil {
-		err = guard(b.path, func() error { return b.run(batch) })
-		if err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrFailed, b.path, err)
-			b.failed.Store(&err)
+		if err = guard(func() error { return b.run(batch) }); err != nil {
+			err = b.fail(err)
 		}
 	}
 	for _, r := range batch {
@@ -117,15 +117,11 @@ func (b *Bolt) commit(batch []*request) {
 	}
 }
 
-func (b *Bolt) failure() error {
-	if err := b.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
 // run sets each request's result; they count only if it returns nil.
 func (b *Bolt) run(batch []*request) error {
+	if err := b.intact(); err != nil {
+		return err
+	}
 	tx, err := b.db.Begin(true)
 	if err != nil {
 		return err
@@ -152,7 +148,18 @@ func (b *Bolt) run(batch []*request) error {
 	if err := meta.Put([]byte(tallyKey), total.encode()); err != nil {
 		return err
 	}
-	return tx.Commit()
+	size := tx.Size() // of what is there for sure: the file may grow in Commit
+	failpoint.Hit("store.commit")
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	failpoint.Hit("store.committed")
+	b.committed = total.revision
+	b.size.Store(size)
+	if !isAt(b.file, b.path) {
+		return errors.New("the file was moved or replaced while it was open")
+	}
+	return nil
 }
 
 // apply changes entries and total by one transaction.

@@ -10,6 +10,8 @@
 //		// someone else wrote epoch after it was seen
 //	}
 //
-// [Bolt] keeps everything in one file. Other implementations satisfy [Store] by passing
-// the suite in storetest.
+// [Bolt] keeps everything in one file, and beside it FILE.mark, by which it notices that the
+// file was exchanged. It refuses a file that is not as it was written; [Salvage] makes a
+// store of what can still be read of one. Other implementations satisfy [Store] by passing
+// the suites in storetest.
 package store

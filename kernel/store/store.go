@@ -18,12 +18,15 @@ const (
 
 // Sentinels that errors of every implementation wrap.
 var (
-	ErrClosed  = errors.New("store is closed")
-	ErrCorrupt = errors.New("store is damaged")
-	ErrInvalid = errors.New("invalid store request")
-	ErrLocked  = errors.New("store is in use")
-	ErrFailed  = errors.New("store could not write and takes no more writes until it is opened again")
-	ErrFormat  = errors.New("store has an unknown format")
+	ErrClosed   = errors.New("store is closed")
+	ErrCorrupt  = errors.New("store is damaged")
+	ErrFailed   = errors.New("store failed and is of no use until it is opened again")
+	ErrForeign  = errors.New("store is another one's")
+	ErrFormat   = errors.New("store has an unknown format")
+	ErrInvalid  = errors.New("invalid store request")
+	ErrLocked   = errors.New("store is in use")
+	ErrMissing  = errors.New("store is missing")
+	ErrOutdated = errors.New("store is an older copy")
 )
 
 // Entry is one key and its value. Revision is that of the key's last write; Apply ignores

@@ -3,17 +3,21 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/gantry-project/gantry/cmd/gantry/e2e/faultfs"
 )
 
-// bin is where the binaries are.
-var bin = filepath.Join("..", "..", "..", "bin")
+// bin is where the binaries are, unless $GANTRY_BIN names another folder, laid out alike.
+var bin = cmp.Or(os.Getenv("GANTRY_BIN"), filepath.Join("..", "..", "..", "bin"))
 
 func TestMain(m *testing.M) {
+	faultfs.Main() // what serves a filesystem with faults is this program again: it gets no further
 	if os.Geteuid() != 0 {
 		fmt.Println("e2e: containers need root: skipped")
 		if os.Getenv("GANTRY_REQUIRE_ROOT") != "" {

@@ -22,9 +22,9 @@ const (
 	exitNobody = 3
 )
 
-// Daemons are the commands that other packages write: the supervisor and what it starts.
+// Daemons are the commands that other packages write: the supervisor, what it starts, and what mends their stores.
 type Daemons struct {
-	Up, Master, Agent *cobra.Command
+	Up, Master, Agent, Mend *cobra.Command
 }
 
 // ExitStatus is an error that says nothing: the command has said all, and the process ends with this status.
@@ -108,7 +108,7 @@ func (s *session) root(daemons Daemons) *cobra.Command {
 		}
 	}
 	add("work", s.runCommand(), s.appCommand(), s.taskCommand())
-	add("cluster", daemons.Up, s.statusCommand(), s.pluginCommand())
+	add("cluster", daemons.Up, s.statusCommand(), s.pluginCommand(), daemons.Mend)
 	add("daemon", daemons.Master, s.agentCommand(daemons.Agent))
 	root.AddCommand(s.versionCommand())
 	return root
