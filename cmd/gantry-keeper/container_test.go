@@ -3,6 +3,7 @@ package main_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,8 +201,8 @@ func TestLimits(t *testing.T) {
 	if members, err := features.Members(cgroup.Container(h.parent, "limits")); err != nil || len(members) != 1 {
 		t.Errorf("members of the cgroup: %v, %v", members, err)
 	}
-	if members, err := features.Members(cgroup.Keeper(h.parent)); err != nil || len(members) != 1 || members[0] != h.pid {
-		t.Errorf("members of the keeper's cgroup: %v, %v; the keeper is %d", members, err, h.pid)
+	if members, err := features.Members(cgroup.Keeper(h.parent)); err != nil || len(members) != 2 || !slices.Contains(members, h.pid) || !slices.Contains(members, h.reaper) {
+		t.Errorf("members of the keeper's cgroup: %v, %v; the keeper is %d below %d", members, err, h.pid, h.reaper)
 	}
 	if err := h.client.Signal(within(t), "limits", int(syscall.SIGKILL)); err != nil {
 		t.Fatal(err)
@@ -230,20 +231,50 @@ func TestProcessLimit(t *testing.T) {
 	}
 }
 
+// A bomb goes off below its limit, and the keeper has time for others.
+func TestForkBomb(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec(t, "bomb", "sh", "-c", "mkfifo f; echo up; b() { b | b & }; b; read x <>f")
+	spec.Limits.Pids = 100
+	h.start(t, spec)
+	h.outputs(t, "bomb", "up\n")
+	for _, id := range []string{"one", "two"} {
+		if exit := h.run(t, h.spec(t, id, "sh", "-c", "exit 3")); exit.GetStatus() != 3 {
+			t.Errorf("beside the bomb: %v", exit)
+		}
+	}
+	if err := h.client.Signal(within(t), "bomb", int(syscall.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	if exit := h.exit(t, "bomb"); exit.GetSignal() != int32(syscall.SIGKILL) {
+		t.Errorf("the bomb: %v", exit)
+	}
+}
+
 func TestDaemonsEndWithTheirContainer(t *testing.T) {
 	h := newHost(t)
-	// The mark is in the command line, which the host can see.
-	mark := "31.4159" + strings.TrimPrefix(h.parent, "/gantry-")
-	script := `(setsid sh -c '(exec -a ` + mark + ` sleep 1000) & sleep 1000' &) ; sleep 0.2; exit 5`
-	if exit := h.run(t, h.spec(t, "daemon", "bash", "-c", script)); exit.GetStatus() != 5 {
+	if exit := h.run(t, h.spec(t, "daemon", "bash", "-c", h.daemons("sleep 0.2; exit 5"))); exit.GetStatus() != 5 {
 		t.Errorf("got %v; stderr %q", exit, h.output(t, "daemon", "stderr"))
 	}
+	h.noDaemons(t)
+}
+
+// daemons is a script that leaves processes behind in every way, and goes on with then.
+func (h *host) daemons(then string) string {
+	return `(setsid sh -c '(exec -a ` + h.mark() + ` sleep 1000) & sleep 1000' &) ; ` + then
+}
+
+// mark is in the command line of the daemons, which the host can see.
+func (h *host) mark() string { return "31.4159" + strings.TrimPrefix(h.parent, "/gantry-") }
+
+func (h *host) noDaemons(t *testing.T) {
+	t.Helper()
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range procs {
-		if line, _ := os.ReadFile(p); strings.HasPrefix(string(line), mark) {
+		if line, _ := os.ReadFile(p); strings.HasPrefix(string(line), h.mark()) {
 			t.Errorf("%s outlived its container", p)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +20,13 @@ import (
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
-// binary is the keeper under test: $GANTRY_KEEPER, or built as it ships.
-var binary = os.Getenv("GANTRY_KEEPER")
+var (
+	// binary is the keeper under test: $GANTRY_KEEPER, or built as it ships.
+	binary = os.Getenv("GANTRY_KEEPER")
+	// failing is the same with failpoints: $GANTRY_KEEPER_FAILPOINTS, or built; empty where
+	// only the first was given.
+	failing = os.Getenv("GANTRY_KEEPER_FAILPOINTS")
+)
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
@@ -45,46 +49,70 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "gantry-keeper")
-	build := exec.Command("go", "build", "-tags", "seccomp netgo osusergo",
-		"-ldflags", `-s -w -extldflags "-static"`, "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Printf("build the keeper: %v\n%s", err, out)
-		return 1
+	binary, failing = filepath.Join(dir, "gantry-keeper"), filepath.Join(dir, "failing")
+	for path, tags := range map[string]string{binary: "", failing: " failpoints"} {
+		build := exec.Command("go", "build", "-tags", "seccomp netgo osusergo"+tags,
+			"-ldflags", `-s -w -extldflags "-static"`, "-o", path, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Printf("build the keeper: %v\n%s", err, out)
+			return 1
+		}
 	}
 	return m.Run()
 }
 
 // host is a keeper with a directory and cgroup of its own.
 type host struct {
+	binary string
 	work   string
 	dir    string
 	parent string
 	client *keeper.Client
-	// pid is the keeper's.
-	pid int
+	// pid is the keeper's, and reaper that of the process above it.
+	pid, reaper int
 }
 
 func newHost(t testing.TB) *host {
 	t.Helper()
-	work, err := os.MkdirTemp("", "gantry-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &host{work: work, dir: filepath.Join(work, "keeper"), parent: cgroup.Name(work)}
-	t.Cleanup(func() { h.close(t) })
+	h := makeHost(t, binary)
 	h.launch(t)
 	h.dial(t)
 	return h
 }
 
-func (h *host) launch(t testing.TB) {
+// newFailingHost has a keeper with failpoints, which is not launched, and returns the
+// folder that arms them.
+func newFailingHost(t testing.TB) (*host, string) {
 	t.Helper()
-	err := keeper.Launch(within(t), keeper.LaunchConfig{Binary: binary, Dir: h.dir, Cgroup: cgroup.Keeper(h.parent)})
+	if failing == "" {
+		t.Skip("there is no keeper with failpoints here, only the one that ships")
+	}
+	points := t.TempDir()
+	t.Setenv("GANTRY_FAILPOINTS", points)
+	return makeHost(t, failing), points
+}
+
+func makeHost(t testing.TB, binary string) *host {
+	t.Helper()
+	work, err := os.MkdirTemp("", "gantry-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := &host{binary: binary, work: work, dir: filepath.Join(work, "keeper"), parent: cgroup.Name(work)}
+	t.Cleanup(func() { h.close(t) })
+	return h
+}
+
+func (h *host) launch(t testing.TB) {
+	t.Helper()
+	if err := h.tryLaunch(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *host) tryLaunch(t testing.TB) error {
+	return keeper.Launch(within(t), keeper.LaunchConfig{Binary: h.binary, Dir: h.dir, Cgroup: cgroup.Keeper(h.parent)})
 }
 
 func (h *host) dial(t testing.TB) *keeperpb.Welcome {
@@ -94,7 +122,22 @@ func (h *host) dial(t testing.TB) *keeperpb.Welcome {
 		t.Fatal(err)
 	}
 	h.client, h.pid = client, int(welcome.GetPid())
+	h.reaper = parentOf(t, h.pid)
 	return welcome
+}
+
+func parentOf(t testing.TB, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(data), "PPid:")
+	var parent int
+	if _, err := fmt.Sscan(after, &parent); err != nil {
+		t.Fatal(err)
+	}
+	return parent
 }
 
 // close shuts the keeper down and requires that nothing is left of it on the host.
@@ -122,10 +165,9 @@ func (h *host) close(t testing.TB) {
 	if strings.Contains(string(mounts), h.work) {
 		t.Errorf("mounts are left below %s", h.work)
 	}
-	if h.pid != 0 && syscall.Kill(h.pid, 0) == nil {
-		state, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.pid))
-		if !strings.Contains(string(state), "State:\tZ") && len(state) > 0 {
-			t.Errorf("keeper %d still runs", h.pid)
+	for _, pid := range []int{h.pid, h.reaper} {
+		if pid != 0 && alive(pid) {
+			t.Errorf("%d, the keeper %d or its reaper, still runs", pid, h.pid)
 		}
 	}
 	if t.Failed() {

@@ -1,7 +1,8 @@
 //go:build cgo
 
 // Gantry-keeper parents the containers of one agent; the agent starts it, and it ends
-// when the agent asks for that. Package kernel/keeper says more.
+// when the agent asks for that. It is two processes: a reaper, and the keeper below it.
+// Package kernel/keeper says more.
 package main
 
 import (
@@ -12,10 +13,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"syscall"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/isolators/orphan"
 	"github.com/gantry-project/gantry/isolators/runc"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
@@ -30,28 +33,84 @@ func init() {
 
 func main() {
 	dir := flag.String("dir", "", "the keeper's `directory`: socket, records, log")
-	group := flag.String("cgroup", "", "the keeper's own control `group`, like /gantry-1f2e3d4c/keeper; empty: stay")
-	launched := flag.Bool("launched", false, "an agent started this and waits for it (not for use by hand)")
+	group := flag.String("cgroup", "", "the keeper's own control `group`, like /gantry-1f2e3d4c/keeper, beside those of containers; empty: stay")
+	part := flag.String("part", "", "which `part` of a keeper that an agent started: reaper, keeper or heir (not for use by hand)")
 	flag.Parse()
-	ready := func(error) {}
-	if *launched {
-		keeper.Detach()
-		ready = keeper.Ready
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	err := serve(*dir, *group, log, ready)
-	if err != nil {
-		log.Error(err.Error())
+	p := program{dir: *dir, group: *group, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if err := p.run(*part); err != nil {
+		p.log.Error(err.Error())
 		os.Exit(1)
 	}
 }
 
+type program struct {
+	dir, group string
+	log        *slog.Logger
+}
+
+func (p program) run(part string) error {
+	switch part {
+	case "":
+		return p.serve(nil, func(error) {})
+	case "reaper":
+		keeper.Detach()
+		return p.reap(nil, keeper.Ready)
+	case "heir":
+		return p.reap(keeper.Heir(), func(error) {})
+	case "keeper":
+		seat := keeper.Inherit()
+		err := p.serve(seat, keeper.Ready)
+		if errors.Is(err, keeper.ErrOrphaned) {
+			p.log.Warn("the reaper has died; taking its place")
+			return seat.Bequeath(p.args("heir"))
+		}
+		return err
+	}
+	return fmt.Errorf("there is no part %q: reaper, keeper and heir are", part)
+}
+
+func (p program) args(part string) []string {
+	return []string{os.Args[0], "--part", part, "--dir", p.dir, "--cgroup", p.group}
+}
+
+// prepare is the same for all parts.
+func (p program) prepare() error {
+	if !filepath.IsAbs(p.dir) {
+		return errors.New("say which directory to serve, absolute: --dir DIR")
+	}
+	stayAlive(p.log)
+	syscall.Umask(0o022)
+	if p.group == "" {
+		return nil
+	}
+	features, err := cgroup.Probe()
+	if err != nil {
+		return err
+	}
+	return features.Join(p.group)
+}
+
+// reap is the process above the keeper, which starts that in its own cgroup.
+func (p program) reap(seat *keeper.Seat, ready func(error)) error {
+	err := p.prepare()
+	if err == nil {
+		err = orphan.Adopt()
+	}
+	if err != nil {
+		ready(err)
+		return err
+	}
+	return keeper.Reap(keeper.ReaperConfig{
+		Dir: p.dir, Args: p.args("keeper"), Seat: seat, Children: children{}, Log: p.log, Ready: ready,
+	})
+}
+
 // serve calls ready with nil once agents can connect, or with the error before that.
-func serve(dir, group string, log *slog.Logger, ready func(error)) error {
+func (p program) serve(seat *keeper.Seat, ready func(error)) error {
 	served := false
-	err := run(dir, group, log, func() {
+	err := p.keep(seat, func() {
 		served = true
-		log.Info("serving", "dir", dir, "pid", os.Getpid())
+		p.log.Info("serving", "dir", p.dir, "pid", os.Getpid())
 		ready(nil)
 	})
 	if err != nil && !served {
@@ -60,26 +119,21 @@ func serve(dir, group string, log *slog.Logger, ready func(error)) error {
 	return err
 }
 
-func run(dir, group string, log *slog.Logger, ready func()) error {
-	if !filepath.IsAbs(dir) {
-		return errors.New("say which directory to serve, absolute: --dir DIR")
+func (p program) keep(seat *keeper.Seat, ready func()) error {
+	if err := p.prepare(); err != nil {
+		return err
 	}
-	stayAlive(log)
-	syscall.Umask(0o022)
-	if group != "" {
-		features, err := cgroup.Probe()
-		if err != nil {
-			return err
-		}
-		if err := features.Join(group); err != nil {
-			return err
-		}
+	parent := ""
+	if p.group != "" {
+		parent = path.Dir(p.group)
 	}
-	rt, err := runc.New(filepath.Join(dir, "containers"), log)
+	rt, err := runc.New(filepath.Join(p.dir, "containers"), parent, p.log)
 	if err != nil {
 		return fmt.Errorf("containers cannot be run on this host: %w", err)
 	}
-	return keeper.Serve(context.Background(), keeper.Config{Dir: dir, Runtime: runtime{rt}, Log: log, Ready: ready})
+	return keeper.Serve(context.Background(), keeper.Config{
+		Dir: p.dir, Seat: seat, Runtime: runtime{rt}, Log: p.log, Ready: ready,
+	})
 }
 
 // stayAlive makes the usual signals do nothing: only the agent ends a keeper, because
@@ -108,11 +162,26 @@ func (r runtime) Start(ctx context.Context, spec *containerpb.Spec) (keeper.Cont
 
 func (r runtime) Adopt(ctx context.Context, spec *containerpb.Spec) (keeper.Container, error) {
 	c, err := r.Runtime.Adopt(ctx, spec)
-	if errors.Is(err, runc.ErrGone) {
+	switch {
+	case errors.Is(err, runc.ErrGone):
 		return nil, fmt.Errorf("%w: %w", keeper.ErrGone, err)
-	}
-	if err != nil {
+	case errors.Is(err, runc.ErrNeverRan):
+		return nil, fmt.Errorf("%w: %w", keeper.ErrNeverRan, err)
+	case err != nil:
 		return nil, err
 	}
 	return c, nil
 }
+
+// children is isolators/orphan as kernel/keeper wants it.
+type children struct{}
+
+func (children) Ended(pid int) (keeper.End, bool, error) {
+	end, err := orphan.Ended(pid)
+	if errors.Is(err, orphan.ErrNone) {
+		return keeper.End{}, false, nil
+	}
+	return keeper.End(end), err == nil, err
+}
+
+func (children) Reap(pid int) error { return orphan.Reap(pid) }

@@ -6,11 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
@@ -25,7 +22,7 @@ func TestAgentComesBack(t *testing.T) {
 	end(t, h, "ends")
 	eventually(t, func() bool { return exists(filepath.Join(h.dir, "exits", "ends")) }, func() string { return "no exit record" })
 
-	if err := keeper.Launch(within(t), keeper.LaunchConfig{Binary: binary, Dir: h.dir}); !errors.Is(err, keeper.ErrRunning) {
+	if err := keeper.Launch(within(t), keeper.LaunchConfig{Binary: h.binary, Dir: h.dir}); !errors.Is(err, keeper.ErrRunning) {
 		t.Errorf("a second keeper in the directory: %v", err)
 	}
 	var exits []*containerpb.Exit
@@ -77,62 +74,6 @@ func end(t *testing.T, h *host, id string) {
 	}
 }
 
-func TestKeeperDies(t *testing.T) {
-	h := newHost(t)
-	stays := h.start(t, h.spec(t, "stays", "sleep", "1000"))
-	h.start(t, h.spec(t, "dies", "sleep", "1000"))
-	if exit := h.run(t, h.spec(t, "ended", "sh", "-c", "exit 8")); exit.GetStatus() != 8 {
-		t.Fatal(exit)
-	}
-	dies := pidOf(t, h, "dies")
-	if err := syscall.Kill(h.pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for range h.client.Events() {
-	}
-	if _, _, err := keeper.Dial(within(t), h.dir); !errors.Is(err, keeper.ErrNotRunning) {
-		t.Errorf("dial a dead keeper: %v", err)
-	}
-	if err := syscall.Kill(dies, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool { return !alive(dies) }, func() string { return "it does not die" })
-	h.launch(t)
-	welcome := h.dial(t)
-	if len(welcome.GetRunning()) != 1 || welcome.GetRunning()[0].GetContainerId() != "stays" ||
-		welcome.GetRunning()[0].GetPid() != stays.GetPid() {
-		t.Fatalf("running: %v", welcome.GetRunning())
-	}
-	exits := map[string]*containerpb.Exit{}
-	for _, e := range welcome.GetExits() {
-		exits[e.GetContainerId()] = e
-	}
-	if len(exits) != 2 || !exits["dies"].GetUnknown() || exits["ended"].GetUnknown() || exits["ended"].GetStatus() != 8 {
-		t.Errorf("exits: %v", exits)
-	}
-	if left := groups(t, cgroup.Container(h.parent, "dies")); len(left) > 0 {
-		t.Errorf("cgroups are left: %v", left)
-	}
-	if err := h.client.Signal(within(t), "stays", int(syscall.SIGTERM)); err != nil {
-		t.Fatal(err)
-	}
-	if exit := h.exit(t, "stays"); !exit.GetUnknown() || exit.GetLabels()["task"] != "stays" {
-		t.Errorf("the end of an adopted container: %v", exit)
-	}
-}
-
-func pidOf(t *testing.T, h *host, id string) int {
-	t.Helper()
-	_ = h.client.Close()
-	for _, r := range h.dial(t).GetRunning() {
-		if r.GetContainerId() == id {
-			return int(r.GetPid())
-		}
-	}
-	t.Fatalf("%s does not run", id)
-	return 0
-}
-
 // alive is false for a zombie, too: the process may be another's child.
 func alive(pid int) bool {
 	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
@@ -176,21 +117,4 @@ func TestShutdownKillsAll(t *testing.T) {
 	if !slices.Equal(ids, []string{"a", "b", "c"}) {
 		t.Errorf("exit records: %v", ids)
 	}
-}
-
-// BenchmarkTrue is a container's whole life, as its agent sees it.
-func BenchmarkTrue(b *testing.B) {
-	h := newHost(b)
-	var starts time.Duration
-	for i := 0; b.Loop(); i++ {
-		spec := h.spec(b, "true-"+strconv.Itoa(i), "true")
-		begin := time.Now()
-		h.start(b, spec)
-		starts += time.Since(begin)
-		h.exit(b, spec.GetId())
-		if err := h.client.Forget(within(b), spec.GetId()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(starts.Milliseconds())/float64(b.N), "ms/start")
 }

@@ -44,8 +44,32 @@ func (f Features) Join(group string) error {
 	return nil
 }
 
+// Children are the names of the groups in group, in any hierarchy; a missing group has
+// none.
+func (f Features) Children(group string) ([]string, error) {
+	if err := Check(group); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, h := range f.Hierarchies {
+		entries, err := os.ReadDir(filepath.Join(h.Mount, group))
+		if err != nil && !vanished(err) {
+			return nil, fmt.Errorf("list cgroups: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && !slices.Contains(names, e.Name()) {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	return names, nil
+}
+
 // Members are the processes in group and below it.
 func (f Features) Members(group string) ([]int, error) {
+	if err := Check(group); err != nil {
+		return nil, err
+	}
 	dir, err := f.members(group)
 	if err != nil {
 		return nil, err
@@ -56,6 +80,9 @@ func (f Features) Members(group string) ([]int, error) {
 // Signal sends sig to every process in group and below it, each once, and returns
 // references to those it reached, which the caller closes.
 func (f Features) Signal(group string, sig syscall.Signal) ([]*sys.Process, error) {
+	if err := Check(group); err != nil {
+		return nil, err
+	}
 	dir, err := f.members(group)
 	if err != nil {
 		return nil, err

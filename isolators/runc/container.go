@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -19,19 +19,28 @@ import (
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
-// termPause is how often a container that was sent SIGTERM is looked at.
-const termPause = 20 * time.Millisecond
+const (
+	// termPause is how often a container that was sent SIGTERM is looked at.
+	termPause = 20 * time.Millisecond
+	// reapWithin is how long the parent of an adopted container's first process may
+	// take to note its end.
+	reapWithin = 2 * time.Second
+)
 
 // Container is one that runs or has run.
 type Container struct {
 	runtime *Runtime
-	lc      *libcontainer.Container
+	id      string
 	group   string
 	pid     int
 	ticks   uint64
-	// await blocks until the first process has ended; it has no state to tell where
-	// that process was another's child.
-	await func() (*os.ProcessState, error)
+	// first is the first process, until it is reaped; nil if it had been when the
+	// container was adopted.
+	first *sys.Process
+	// child is the first process where it is this one's child, until it is reaped.
+	child *libcontainer.Process
+	// fifo is what an adopted one's first process may still wait at; nil for none.
+	fifo *os.File
 	// ended is closed by Wait.
 	ended chan struct{}
 
@@ -47,19 +56,12 @@ func (c *Container) Pid() int { return c.pid }
 func (c *Container) StartTicks() uint64 { return c.ticks }
 
 // Wait blocks until the first process has ended (all others of its PID namespace have
-// then, too) and returns how. It is called once, before Destroy.
+// then, too) and returns how. It is called once, before Destroy, until which the kernel
+// goes on knowing the status. That of another's child may be unknown.
 func (c *Container) Wait() *containerpb.Exit {
-	state, err := c.await()
+	status, known := c.await()
 	close(c.ended)
 	exit := new(containerpb.Exit)
-	var bad *exec.ExitError
-	if err != nil && !errors.As(err, &bad) {
-		c.runtime.log.Error("wait for container", "container", c.lc.ID(), "err", err)
-	}
-	status, known := syscall.WaitStatus(0), false
-	if state != nil {
-		status, known = state.Sys().(syscall.WaitStatus)
-	}
 	switch {
 	case !known:
 		exit.Unknown = true
@@ -69,12 +71,34 @@ func (c *Container) Wait() *containerpb.Exit {
 		exit.Status = int32(status.ExitStatus())
 	}
 	usage, err := c.runtime.cgroups.Usage(c.group)
-	if err != nil {
-		c.runtime.log.Warn("memory use of container is not known", "container", c.lc.ID(), "err", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.runtime.log.Warn("memory use of container is not known", "container", c.id, "err", err)
 	}
 	exit.OomKilled = usage.OOMKills > 0
 	exit.MemoryBytes = usage.PeakBytes
 	return exit
+}
+
+func (c *Container) await() (syscall.WaitStatus, bool) {
+	if c.first == nil {
+		return 0, false
+	}
+	err := c.first.Await()
+	if err == nil && c.child != nil {
+		var status syscall.WaitStatus
+		if _, status, err = sys.EndedChild(c.pid); err == nil {
+			return status, true
+		}
+	}
+	if err != nil {
+		c.runtime.log.Error("wait for container", "container", c.id, "err", err)
+		return 0, false
+	}
+	if !c.runtime.tellsExits {
+		return 0, false
+	}
+	c.first.AwaitReaped(reapWithin)
+	return c.first.ExitStatus()
 }
 
 // Signal sends sig to every process of the container.
@@ -87,7 +111,7 @@ func (c *Container) Signal(sig syscall.Signal) error {
 	reached, err := c.runtime.cgroups.Signal(c.group, sig)
 	if err != nil {
 		closeAll(reached)
-		return fmt.Errorf("signal container %s: %w", c.lc.ID(), err)
+		return fmt.Errorf("signal container %s: %w", c.id, err)
 	}
 	if sig != syscall.SIGTERM || !c.beginTermination() {
 		closeAll(reached)
@@ -116,7 +140,7 @@ func (c *Container) terminate(signalled []*sys.Process) {
 	for {
 		killed, err := c.killIfAlone(signalled)
 		if err != nil && !errors.Is(err, sys.ErrNoProcess) {
-			c.runtime.log.Warn("terminate container", "container", c.lc.ID(), "err", err)
+			c.runtime.log.Warn("terminate container", "container", c.id, "err", err)
 		}
 		if killed {
 			return
@@ -150,17 +174,36 @@ func (c *Container) killIfAlone(signalled []*sys.Process) (bool, error) {
 	return true, first.Signal(syscall.SIGKILL)
 }
 
-// Destroy kills whatever is left in the container's cgroup, and removes that and the
-// runtime's state. The mounts went with the first process.
+// Destroy lets go of the first process, kills whatever is left in the container's cgroup,
+// and removes that and the runtime's state. The mounts went with the first process.
 func (c *Container) Destroy(ctx context.Context) error {
-	err := c.runtime.cgroups.Remove(ctx, c.group)
-	if err == nil {
-		err = c.lc.Destroy()
+	if err := errors.Join(c.reap(), c.runtime.clear(ctx, c.id, c.group)); err != nil {
+		return fmt.Errorf("destroy container %s: %w", c.id, err)
 	}
-	if err != nil {
-		return fmt.Errorf("destroy container %s: %w", c.lc.ID(), err)
+	return nil
+}
+
+// reap is for when the end is known, and need not be known to the kernel any more.
+func (c *Container) reap() error {
+	if c.fifo != nil {
+		c.fifo.Close() // read only
+		c.fifo = nil
 	}
-	return os.RemoveAll(filepath.Join(c.runtime.dir, c.lc.ID()))
+	if c.first == nil {
+		return nil
+	}
+	err := c.first.Close()
+	c.first = nil
+	if c.child == nil {
+		return err
+	}
+	_, waitErr := c.child.Wait()
+	c.child = nil
+	var ended *exec.ExitError
+	if errors.As(waitErr, &ended) {
+		waitErr = nil // that is what was told
+	}
+	return errors.Join(err, waitErr)
 }
 
 func closeAll(ps []*sys.Process) {

@@ -2,7 +2,7 @@
 // into namespaces, a root filesystem, cgroups, capabilities and a seccomp filter, and
 // watches what it started. Nothing else imports libcontainer.
 //
-//	rt, err := runc.New(filepath.Join(dir, "containers"), log)
+//	rt, err := runc.New(filepath.Join(dir, "containers"), parent, log)
 //	c, err := rt.Start(ctx, spec)
 //	exit := c.Wait()
 //	err = c.Destroy(ctx)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	// Without this, libcontainer can't limit access to devices.
 	_ "github.com/opencontainers/cgroups/devices"
@@ -25,8 +24,10 @@ import (
 )
 
 var (
-	// ErrGone says that the container to adopt does not live.
+	// ErrGone says that nothing is left that tells how the container to adopt ended.
 	ErrGone = errors.New("container is gone")
+	// ErrNeverRan says that the program of the container to adopt had not begun.
+	ErrNeverRan = errors.New("container never ran")
 	// ErrNoSeccomp says that the program was built without the tag seccomp.
 	ErrNoSeccomp = errors.New("this program was built without seccomp: build it with -tags seccomp")
 )
@@ -38,14 +39,18 @@ func Init() { libcontainer.Init() }
 // Runtime starts containers and finds those of its predecessors.
 type Runtime struct {
 	dir     string
+	parent  string
 	cgroups cgroup.Features
 	log     *slog.Logger
+	// tellsExits says that the kernel tells how another's child ended.
+	tellsExits bool
 }
 
-// New makes a runtime that keeps its state in dir. It refuses to work where containers
-// could not be confined: without seccomp, or without the cgroup controllers that limit
-// them. Libcontainer's own log goes to log.
-func New(dir string, log *slog.Logger) (*Runtime, error) {
+// New makes a runtime that keeps its state in dir. All cgroups of containers below parent
+// (see cgroup.Container) are its own; where parent is empty it does not look for any. It
+// refuses to work where containers could not be confined: without seccomp, or without the
+// cgroup controllers that limit them. Libcontainer's own log goes to log.
+func New(dir, parent string, log *slog.Logger) (*Runtime, error) {
 	if !seccomp.Enabled {
 		return nil, ErrNoSeccomp
 	}
@@ -57,7 +62,11 @@ func New(dir string, log *slog.Logger) (*Runtime, error) {
 		return nil, fmt.Errorf("this host does not offer the cgroup controllers %v, and containers cannot be limited without", missing)
 	}
 	redirectLog(log)
-	return &Runtime{dir: dir, cgroups: features, log: log}, nil
+	r := &Runtime{dir: dir, parent: parent, cgroups: features, log: log, tellsExits: sys.TellsExits()}
+	if !r.tellsExits {
+		log.Info("this kernel does not tell how another's child ended (Linux 6.15 and later do): if keeper and reaper die together, the ends of their containers will not be known")
+	}
+	return r, nil
 }
 
 // Start starts a container and returns when its program is about to run. After an error
@@ -91,7 +100,7 @@ func (r *Runtime) start(ctx context.Context, spec *containerpb.Spec) (*Container
 	}
 	c, err := r.run(lc, process, spec)
 	if err != nil {
-		return nil, errors.Join(err, r.clear(ctx, lc, spec))
+		return nil, errors.Join(err, r.clear(ctx, spec.GetId(), spec.GetCgroup()))
 	}
 	return c, nil
 }
@@ -110,76 +119,40 @@ func (r *Runtime) run(lc *libcontainer.Container, process *libcontainer.Process,
 	if err != nil {
 		return nil, err
 	}
-	if quota := spec.GetLimits().GetCpuQuotaMilli(); quota > 0 {
-		if err := r.cgroups.CapCPU(spec.GetCgroup(), quota); err != nil {
-			return nil, err
-		}
-	}
-	if err := lc.Exec(); err != nil {
+	first, err := sys.OpenProcess(pid, ticks)
+	if err != nil {
 		return nil, err
 	}
-	return r.container(lc, spec.GetCgroup(), pid, ticks, func() (*os.ProcessState, error) { return process.Wait() }), nil
-}
-
-// Adopt finds the container of spec that another process started. If it does not live,
-// or its program had not begun, what is left of it is removed and the error is ErrGone.
-func (r *Runtime) Adopt(ctx context.Context, spec *containerpb.Spec) (*Container, error) {
-	lc, err := libcontainer.Load(r.dir, spec.GetId())
-	if errors.Is(err, libcontainer.ErrNotExist) {
-		return nil, errors.Join(ErrGone, r.clear(ctx, nil, spec))
+	if quota := spec.GetLimits().GetCpuQuotaMilli(); quota > 0 {
+		err = r.cgroups.CapCPU(spec.GetCgroup(), quota)
+	}
+	if err == nil {
+		err = r.begin(spec.GetId())
+	}
+	if err == nil {
+		err = lc.Exec()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("adopt container %s: %w", spec.GetId(), errors.Join(err, r.clear(ctx, nil, spec)))
+		return nil, errors.Join(err, first.Close())
 	}
-	c, err := r.adopt(lc, spec)
-	if err != nil {
-		return nil, errors.Join(ErrGone, r.clear(ctx, lc, spec))
-	}
+	c := r.container(spec.GetId(), spec.GetCgroup(), pid, ticks, first)
+	c.child = process
 	return c, nil
 }
 
-func (r *Runtime) adopt(lc *libcontainer.Container, spec *containerpb.Spec) (*Container, error) {
-	status, err := lc.Status()
-	if err != nil {
-		return nil, err
-	}
-	state, err := lc.State()
-	if err != nil {
-		return nil, err
-	}
-	if status != libcontainer.Running {
-		return nil, ErrGone
-	}
-	first, err := sys.OpenProcess(state.InitProcessPid, state.InitProcessStartTime)
-	if err != nil {
-		return nil, err
-	}
-	await := func() (*os.ProcessState, error) {
-		return nil, errors.Join(first.Await(), first.Close())
-	}
-	return r.container(lc, spec.GetCgroup(), state.InitProcessPid, state.InitProcessStartTime, await), nil
+// container is one whose first process runs, or has run if first is nil.
+func (r *Runtime) container(id, group string, pid int, ticks uint64, first *sys.Process) *Container {
+	return &Container{runtime: r, id: id, group: group, pid: pid, ticks: ticks, first: first, ended: make(chan struct{})}
 }
 
-func (r *Runtime) container(lc *libcontainer.Container, group string, pid int, ticks uint64, await func() (*os.ProcessState, error)) *Container {
-	return &Container{runtime: r, lc: lc, group: group, pid: pid, ticks: ticks, await: await, ended: make(chan struct{})}
-}
-
-// clear kills and removes what there may be of a container; lc may be nil.
-func (r *Runtime) clear(ctx context.Context, lc *libcontainer.Container, spec *containerpb.Spec) error {
+// clear kills and removes what there may be of a container. Its mounts are in a namespace
+// that goes with its last process.
+func (r *Runtime) clear(ctx context.Context, id, group string) error {
 	var failed error
-	if lc != nil {
-		if err := lc.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
-			failed = err
-		}
+	if group != "" {
+		failed = r.cgroups.Remove(ctx, group)
 	}
-	// A spec that was damaged has no cgroup; libcontainer knows where it was.
-	if spec.GetCgroup() != "" {
-		failed = errors.Join(failed, r.cgroups.Remove(ctx, spec.GetCgroup()))
-	}
-	if lc != nil {
-		failed = errors.Join(failed, lc.Destroy())
-	}
-	return errors.Join(failed, os.RemoveAll(filepath.Join(r.dir, spec.GetId())))
+	return errors.Join(failed, os.RemoveAll(filepath.Join(r.dir, id)))
 }
 
 func openOutput(spec *containerpb.Spec) (stdout, stderr *os.File, err error) {

@@ -58,10 +58,7 @@ func Prepare(ctx context.Context, c Config, uris []*mesos.CommandInfo_URI) error
 	if len(uris) > MaxURIs {
 		return fmt.Errorf("prepare sandbox: %d URIs are too many: at most %d", len(uris), MaxURIs)
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Dir), 0o755); err != nil {
-		return fmt.Errorf("prepare sandbox: %w", err)
-	}
-	if err := os.Mkdir(c.Dir, 0o750); err != nil {
+	if err := makeDir(c.Dir); err != nil {
 		return fmt.Errorf("prepare sandbox: %w", err)
 	}
 	if err := os.Chown(c.Dir, c.UID, c.GID); err != nil {
@@ -81,6 +78,21 @@ func Prepare(ctx context.Context, c Config, uris []*mesos.CommandInfo_URI) error
 		}
 	}
 	return nil
+}
+
+// makeDir makes dir, and what is missing above it, which somebody who removes old sandboxes
+// may find empty and remove before dir is there.
+func makeDir(dir string) error {
+	var err error
+	for range 3 {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return err
+		}
+		if err = os.Mkdir(dir, 0o750); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
 }
 
 type fetcher struct {

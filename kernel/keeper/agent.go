@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -33,29 +30,6 @@ type agent struct {
 	out  chan *keeperpb.FromKeeper
 	// written is closed when no more will be written.
 	written chan struct{}
-}
-
-func (s *server) listen(ctx context.Context) (net.Listener, error) {
-	// The lock is held, so a socket that is there has nobody behind it.
-	if err := os.Remove(filepath.Join(s.Dir, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var l *net.UnixListener
-	err := withSocket(s.Dir, func(path string) (err error) {
-		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	// Its path goes with the directory's descriptor; the file stays for the lock's
-	// next holder to replace.
-	l.SetUnlinkOnClose(false)
-	if err := os.Chmod(filepath.Join(s.Dir, socketName), 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	go s.accept(ctx, l)
-	return l, nil
 }
 
 func (s *server) accept(ctx context.Context, l *net.UnixListener) {

@@ -21,6 +21,10 @@ const (
 	// alreadyRunning is what a launched keeper answers when another has the directory.
 	alreadyRunning = "already running"
 	ready          = "ready"
+	// maxReady bounds an answer.
+	maxReady = 4096
+	// failpoints is what tests tell the processes of a cluster; see package failpoint.
+	failpoints = "GANTRY_FAILPOINTS"
 )
 
 // LaunchConfig says which keeper to start and where.
@@ -34,9 +38,9 @@ type LaunchConfig struct {
 	Cgroup string
 }
 
-// Launch starts a keeper that outlives this process, and returns when it can be dialled:
-// ErrRunning if one serves the directory already. The keeper is a child of this process
-// while both live, and is waited for.
+// Launch starts a reaper that outlives this process, and with it a keeper, and returns when
+// that can be dialled: ErrRunning if the directory has one already. The reaper is a child
+// of this process while both live, and is waited for.
 func Launch(ctx context.Context, c LaunchConfig) error {
 	if err := launch(ctx, c); err != nil {
 		return fmt.Errorf("launch keeper in %s: %w", c.Dir, err)
@@ -69,8 +73,8 @@ func launch(ctx context.Context, c LaunchConfig) error {
 	defer ours.Close()
 	cmd := exec.Cmd{
 		Path:        fmt.Sprintf("/proc/self/fd/%d", programFD),
-		Args:        []string{"gantry-keeper", "--launched", "--dir", dir, "--cgroup", c.Cgroup},
-		Env:         []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+		Args:        []string{"gantry-keeper", "--part", "reaper", "--dir", dir, "--cgroup", c.Cgroup},
+		Env:         environment(),
 		Dir:         "/",
 		Stdout:      log,
 		Stderr:      log,
@@ -85,11 +89,19 @@ func launch(ctx context.Context, c LaunchConfig) error {
 	return awaitReady(ctx, ours, filepath.Join(dir, logName))
 }
 
+func environment() []string {
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	if dir, ok := os.LookupEnv(failpoints); ok {
+		env = append(env, failpoints+"="+dir)
+	}
+	return env
+}
+
 // awaitReady reads what Ready writes.
 func awaitReady(ctx context.Context, from *os.File, log string) error {
 	stop := context.AfterFunc(ctx, func() { from.Close() })
 	defer stop()
-	answer, err := io.ReadAll(io.LimitReader(from, 4096))
+	answer, err := io.ReadAll(io.LimitReader(from, maxReady))
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -97,24 +109,32 @@ func awaitReady(ctx context.Context, from *os.File, log string) error {
 		return err
 	case string(answer) == ready:
 		return nil
-	case string(answer) == alreadyRunning:
-		return ErrRunning
 	case len(answer) == 0:
 		return fmt.Errorf("it ended before it was ready; its log is %s", log)
-	default:
-		return errors.New(strings.TrimSpace(string(answer)))
 	}
+	return refused(string(answer))
 }
 
-// Detach is called first by a keeper that Launch started (it has the argument
-// --launched): it closes what Launch left open, or keeps it from the keeper's children.
+// refused is the reason that a process gave through Ready.
+func refused(answer string) error {
+	switch answer {
+	case alreadyRunning:
+		return ErrRunning
+	case "":
+		return errors.New("it ended before it was ready")
+	}
+	return errors.New(strings.TrimSpace(answer))
+}
+
+// Detach is called first by a reaper that Launch started (it has the arguments --part
+// reaper): it closes what Launch left open, or keeps it from the reaper's children.
 func Detach() {
 	syscall.CloseOnExec(readyFD)
 	_ = syscall.Close(programFD)
 }
 
-// Ready tells the process that launched this one whether it serves now (err is nil) or
-// why it cannot. It is called once, after Detach.
+// Ready tells the process that started this one whether it serves now (err is nil) or why
+// it cannot. It is called once, after Detach or Inherit.
 func Ready(err error) {
 	answer := ready
 	switch {

@@ -6,9 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-project/gantry/kernel/failpoint"
 )
 
 const (
@@ -102,3 +105,12 @@ func fill(out, in *os.File) error {
 // detached is a process in a session of its own: it outlives this one, and no terminal's
 // signal reaches it.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// bootID names the host's current boot.
+func bootID() (string, error) {
+	text, err := os.ReadFile(failpoint.Path("/proc/sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("find the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}

@@ -5,20 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
+	"syscall"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gantry-project/gantry/kernel/failpoint"
+)
+
+const (
+	// recordVersion is that of all records; what a newer keeper wrote is not guessed at.
+	recordVersion = 1
+	// recordHead is what precedes the message: the CRC-32C of the rest, and the version.
+	recordHead = 4 + 1
+	// maxRecord bounds a record; a Spec, which a request held, is most of one.
+	maxRecord = maxRequest + 4<<10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errCorrupt says that a record does not have its checksum.
-var errCorrupt = errors.New("record is corrupt")
+var (
+	// errDamaged says that a record is not what was written.
+	errDamaged = errors.New("record is damaged")
+	// errNewer says that another version of the program wrote a record.
+	errNewer = errors.New("record is of another version")
+)
 
 // An ID names files, so it cannot start with a dot or hold a slash.
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$`)
@@ -34,6 +50,7 @@ func openRecords(dir string) (records, error) {
 }
 
 // put replaces the record of id, at once. If it is durable it has reached the disk.
+// After an error the record that was there is still, or again.
 func (r records) put(id string, m proto.Message, durable bool) error {
 	if err := r.write(id, m, durable); err != nil {
 		return fmt.Errorf("write record of container %s: %w", id, err)
@@ -42,22 +59,47 @@ func (r records) put(id string, m proto.Message, durable bool) error {
 }
 
 func (r records) write(id string, m proto.Message, durable bool) error {
-	data, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 4), m)
+	data, err := encode(m)
 	if err != nil {
 		return err
 	}
-	binary.BigEndian.PutUint32(data, crc32.Checksum(data[4:], castagnoli))
 	tmp := filepath.Join(r.dir, "."+id+".tmp")
 	if err := writeFile(tmp, data, durable); err != nil {
-		return err
+		return errors.Join(err, os.Remove(tmp))
 	}
-	if err := os.Rename(tmp, filepath.Join(r.dir, id)); err != nil {
-		return err
+	failpoint.Hit("keeper.written")
+	if err := os.Rename(tmp, r.path(id)); err != nil {
+		return errors.Join(err, os.Remove(tmp))
 	}
 	if !durable {
 		return nil
 	}
 	return syncDir(r.dir)
+}
+
+func encode(m proto.Message) ([]byte, error) {
+	head := make([]byte, recordHead)
+	head[4] = recordVersion
+	data, err := proto.MarshalOptions{}.MarshalAppend(head, m)
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint32(data, crc32.Checksum(data[4:], castagnoli))
+	return data, nil
+}
+
+// decode reads a record into m: errDamaged or errNewer if it cannot be.
+func decode(data []byte, m proto.Message) error {
+	if len(data) < recordHead || binary.BigEndian.Uint32(data) != crc32.Checksum(data[4:], castagnoli) {
+		return errDamaged
+	}
+	if v := data[4]; v != recordVersion {
+		return fmt.Errorf("%w: %d, and this keeper knows %d", errNewer, v, recordVersion)
+	}
+	if err := proto.Unmarshal(data[recordHead:], m); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
 }
 
 func writeFile(path string, data []byte, durable bool) error {
@@ -80,39 +122,68 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// get reads the record of id into m.
+// get reads the record of id into m. The error is errDamaged for whatever is no record,
+// errNewer, or says why the file cannot be read.
 func (r records) get(id string, m proto.Message) error {
-	data, err := os.ReadFile(filepath.Join(r.dir, id))
+	data, err := readRegular(r.path(id), maxRecord)
+	if err == nil {
+		err = decode(data, m)
+	}
 	if err != nil {
-		return err
-	}
-	if len(data) < 4 || binary.BigEndian.Uint32(data) != crc32.Checksum(data[4:], castagnoli) {
-		return fmt.Errorf("container %s: %w", id, errCorrupt)
-	}
-	if err := proto.Unmarshal(data[4:], m); err != nil {
-		return fmt.Errorf("container %s: %w: %w", id, errCorrupt, err)
+		return fmt.Errorf("read %s: %w", r.path(id), err)
 	}
 	return nil
 }
 
-// since is when the record of id was written, or now if nobody knows.
-func (r records) since(id string) time.Time {
-	info, err := os.Stat(filepath.Join(r.dir, id))
-	if err != nil {
-		return time.Now()
+// readRegular reads a file that nothing else is followed or waited for.
+func readRegular(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
+		return nil, fmt.Errorf("%w: it is no regular file", errDamaged)
 	}
-	return info.ModTime()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%w: it is no regular file", errDamaged)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%w: it has %d bytes", errDamaged, info.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // remove removes the record of id; a missing one is no error. A crash of the host may
 // bring it back: whoever asked for it asks again.
 func (r records) remove(id string) error {
-	err := os.Remove(filepath.Join(r.dir, id))
+	err := os.Remove(r.path(id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove record of container %s: %w", id, err)
 	}
 	return nil
 }
+
+// setAside keeps what stands in the place of id's record in the directory damaged, in
+// place of what came there the same way before. What is no directory stays where it is,
+// too, for put to replace at once.
+func (r records) setAside(id string) error {
+	dir := filepath.Join(filepath.Dir(r.dir), "damaged")
+	to := filepath.Join(dir, filepath.Base(r.dir)+"."+id)
+	err := errors.Join(os.MkdirAll(dir, 0o700), os.RemoveAll(to))
+	if err == nil && os.Link(r.path(id), to) != nil {
+		err = os.Rename(r.path(id), to)
+	}
+	if err != nil {
+		return fmt.Errorf("set damaged record aside: %w", err)
+	}
+	return nil
+}
+
+func (r records) path(id string) string { return filepath.Join(r.dir, id) }
 
 // ids lists the records, and removes what writes that never finished left.
 func (r records) ids() ([]string, error) {
@@ -126,7 +197,7 @@ func (r records) ids() ([]string, error) {
 		case validID.MatchString(e.Name()):
 			ids = append(ids, e.Name())
 		case strings.HasSuffix(e.Name(), ".tmp"):
-			if err := os.Remove(filepath.Join(r.dir, e.Name())); err != nil {
+			if err := os.RemoveAll(filepath.Join(r.dir, e.Name())); err != nil {
 				return nil, fmt.Errorf("list records: %w", err)
 			}
 		}

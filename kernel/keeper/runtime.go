@@ -14,8 +14,16 @@ type Runtime interface {
 	// the framework's user; after it nothing of the container is left.
 	Start(ctx context.Context, spec *containerpb.Spec) (Container, error)
 	// Adopt finds a container that another keeper started, or was starting, when it
-	// died. If it does not live, Adopt removes what is left of it and returns ErrGone.
+	// died; of the spec of one whose record was damaged only the id is known. One that has
+	// ended since may be found, too. If nothing tells how it ended, or if it never
+	// ran, Adopt removes what is left of it and returns ErrGone or ErrNeverRan.
 	Adopt(ctx context.Context, spec *containerpb.Spec) (Container, error)
+}
+
+// Sweeper is a Runtime that finds what others left.
+type Sweeper interface {
+	// Sweep removes every container that is not in keep, by id, dead or alive.
+	Sweep(ctx context.Context, keep map[string]bool) error
 }
 
 // Container is one that was started or adopted.
@@ -25,7 +33,8 @@ type Container interface {
 	StartTicks() uint64
 	// Wait blocks until the first process has ended and returns how: Status, Signal,
 	// OomKilled, MemoryBytes and Unknown; the other fields are the caller's. It is
-	// called once. Signal with SIGKILL makes it return.
+	// called once. Signal with SIGKILL makes it return. Until Destroy the kernel knows
+	// the end, too, so that this process may die before it has written it down.
 	Wait() *containerpb.Exit
 	// Signal sends sig to all its processes, as keeperpb.Signal says.
 	Signal(sig syscall.Signal) error

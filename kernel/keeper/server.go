@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,10 +9,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
@@ -33,6 +32,9 @@ const (
 type Config struct {
 	// Dir is the keeper's directory.
 	Dir string
+	// Seat is what the keeper's reaper shares with it; nil: Dir is taken, and there is no
+	// reaper.
+	Seat *Seat
 	// Runtime starts its containers.
 	Runtime Runtime
 	// Log gets what no agent can be told.
@@ -42,22 +44,40 @@ type Config struct {
 }
 
 // Serve runs a keeper until its agent asks for Shutdown (nil is returned: no container
-// is left), or ctx ends, or it cannot serve: containers go on then, and the next keeper
-// of the directory adopts them. ErrRunning if the directory has one.
+// is left), or ctx ends, or its reaper dies (ErrOrphaned), or it cannot serve: containers
+// go on then, and the next keeper of the directory adopts them. ErrRunning if the
+// directory has one.
 func Serve(ctx context.Context, c Config) error {
+	if err := serve(ctx, c); err != nil {
+		return fmt.Errorf("keeper in %s: %w", c.Dir, err)
+	}
+	return nil
+}
+
+func serve(ctx context.Context, c Config) error {
+	if c.Seat == nil {
+		seat, err := take(c.Dir)
+		if err != nil {
+			return err
+		}
+		defer seat.close()
+		c.Seat = seat
+	}
 	s, err := open(c)
 	if err != nil {
-		return fmt.Errorf("keeper in %s: %w", c.Dir, err)
+		return err
 	}
-	defer s.lock.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	listener, err := s.listen(ctx)
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
+	listener, err := c.Seat.listener()
 	if err != nil {
-		return fmt.Errorf("keeper in %s: %w", c.Dir, err)
+		return err
 	}
 	defer listener.Close()
-	s.recover(ctx)
+	go s.accept(ctx, listener)
 	c.Ready()
 	return s.run(ctx)
 }
@@ -66,9 +86,9 @@ func Serve(ctx context.Context, c Config) error {
 // messages.
 type server struct {
 	Config
-	lock    *os.File
 	started records
 	exits   records
+	ends    ends
 	bootID  string
 
 	inbox chan message
@@ -94,102 +114,50 @@ type container struct {
 	since   time.Time
 	running Container
 	exit    *containerpb.Exit
+	// adopted says that another keeper started it.
+	adopted bool
+	// removed says that the runtime has nothing left of it.
+	removed bool
+	// settled is closed when it does not matter any more that exit is on disk.
+	settled chan struct{}
+	// forgotten says that the agent knows of the exit.
+	forgotten bool
 	// pending is a signal that came during the start.
 	pending syscall.Signal
 }
 
+func newContainer(spec *containerpb.Spec, since time.Time) *container {
+	return &container{spec: spec, since: since, settled: make(chan struct{})}
+}
+
+// settle may be called again.
+func (c *container) settle() {
+	select {
+	case <-c.settled:
+	default:
+		close(c.settled)
+	}
+}
+
 func open(c Config) (*server, error) {
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, err
-	}
-	held, err := lock(c.Dir)
-	if err != nil {
-		return nil, err
-	}
 	s := &server{
 		Config: c,
-		lock:   held,
 		inbox:  make(chan message),
 		slots:  make(chan struct{}, 2*runtime.NumCPU()),
 		held:   make(map[string]*container),
 	}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, held.Close())
+	var err error
+	if s.bootID, err = bootID(); err != nil {
+		return nil, err
 	}
-	return s, nil
-}
-
-// load reads what the directory tells of containers that ended.
-func (s *server) load() error {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return err
-	}
-	s.bootID = strings.TrimSpace(string(boot))
 	if s.started, err = openRecords(filepath.Join(s.Dir, "started")); err != nil {
-		return err
+		return nil, err
 	}
 	if s.exits, err = openRecords(filepath.Join(s.Dir, "exits")); err != nil {
-		return err
+		return nil, err
 	}
-	ids, err := s.exits.ids()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		exit := new(containerpb.Exit)
-		if err := s.exits.get(id, exit); err != nil {
-			s.Log.Error("exit record cannot be read, reporting its status as unknown", "container", id, "err", err)
-			exit = &containerpb.Exit{Unknown: true, BootId: s.bootID, ExitedUnixNanos: time.Now().UnixNano()}
-		}
-		exit.ContainerId = id
-		s.held[id] = &container{exit: exit}
-	}
-	return nil
-}
-
-// recover adopts the containers of a keeper that died, and notes the end of those that
-// did not outlive it.
-func (s *server) recover(ctx context.Context) {
-	ids, err := s.started.ids()
-	if err != nil {
-		s.Log.Error("containers of an earlier keeper cannot be found", "err", err)
-		return
-	}
-	for _, id := range ids {
-		spec := new(containerpb.Spec)
-		if err := s.started.get(id, spec); err != nil {
-			s.Log.Error("container of an earlier keeper cannot be adopted", "container", id, "err", err)
-			spec = &containerpb.Spec{}
-		}
-		spec.Id = id
-		s.adopt(ctx, spec)
-	}
-}
-
-func (s *server) adopt(ctx context.Context, spec *containerpb.Spec) {
-	c := &container{spec: spec, since: s.started.since(spec.Id)}
-	running, err := s.Runtime.Adopt(ctx, spec)
-	if known := s.held[spec.Id]; known != nil {
-		// It ended, and only the cleaning up was missing.
-		c = known
-	}
-	switch {
-	case err == nil && c.exit == nil:
-		c.running = running
-		go s.watch(ctx, c)
-	case err == nil:
-		go s.destroy(ctx, spec.Id, running)
-	default:
-		if !errors.Is(err, ErrGone) {
-			s.Log.Error("what is left of a container cannot be removed", "container", spec.Id, "err", err)
-		}
-		if c.exit == nil {
-			c.exit = s.record(c, &containerpb.Exit{Unknown: true})
-		}
-		s.forgetStart(spec.Id)
-	}
-	s.held[spec.Id] = c
+	s.ends, err = openEnds(s.Dir, s.bootID)
+	return s, err
 }
 
 // run is the only user of the server's state from here on.
@@ -198,6 +166,9 @@ func (s *server) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.Seat.orphaned:
+			failpoint.Hit("keeper.orphaned")
+			return ErrOrphaned
 		case m := <-s.inbox:
 			m(s)
 		}
@@ -208,8 +179,11 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-// farewell tells the agent that all is done.
+// farewell leaves, and tells the agent that all is done.
 func (s *server) farewell() {
+	if err := s.Seat.leave(); err != nil {
+		s.Log.Error("the directory stays taken until this process has ended", "err", err)
+	}
 	if s.agent == nil {
 		return
 	}
@@ -227,10 +201,11 @@ func (s *server) post(ctx context.Context, m message) {
 	}
 }
 
+// alive counts the containers that there is something left of.
 func (s *server) alive() int {
 	n := 0
 	for _, c := range s.held {
-		if c.exit == nil {
+		if !c.removed {
 			n++
 		}
 	}

@@ -2,13 +2,16 @@ package keeper_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -291,20 +294,68 @@ func TestNextKeeperAdopts(t *testing.T) {
 	}
 }
 
+// An exit record in whose place something else stands makes a status unknown, never wrong.
 func TestDamagedExitIsUnknown(t *testing.T) {
 	dir, rt := t.TempDir(), newRuntime(t)
 	kill, _ := serve(t, dir, rt)
 	c, _ := dial(t, dir)
-	start(t, c, "a", "true")
-	next(t, c)
-	next(t, c)
-	kill()
-	if err := os.WriteFile(filepath.Join(dir, "exits", "a"), []byte("nonsense"), 0o600); err != nil {
+	for _, id := range []string{"a", "b"} {
+		start(t, c, id, "sh", "-c", "exit 7")
+		next(t, c)
+		next(t, c)
+	}
+	path := filepath.Join(dir, "exits", "a")
+	others, err := os.ReadFile(filepath.Join(dir, "exits", "b"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, dir, rt)
-	if _, w := dial(t, dir); len(w.GetExits()) != 1 || !w.GetExits()[0].GetUnknown() || w.GetExits()[0].GetContainerId() != "a" {
-		t.Errorf("welcome: %v", w)
+	for name, damage := range map[string]func() error{
+		"nonsense":    func() error { return os.WriteFile(path, []byte("nonsense"), 0o600) },
+		"empty":       func() error { return os.WriteFile(path, nil, 0o600) },
+		"another's":   func() error { return os.WriteFile(path, others, 0o600) },
+		"a directory": func() error { return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o700)) },
+		"a link":      func() error { return errors.Join(os.Remove(path), os.Symlink("b", path)) },
+	} {
+		kill()
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		kill, _ = serve(t, dir, rt)
+		_, w := dial(t, dir)
+		if len(w.GetExits()) != 2 || !w.GetExits()[0].GetUnknown() || w.GetExits()[0].GetContainerId() != "a" || w.GetExits()[1].GetStatus() != 7 {
+			t.Errorf("%s: %v", name, w)
+		}
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s: that it is unknown is not on record: %v, %v", name, info, err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "damaged")); err != nil || len(left) != 1 {
+		t.Errorf("set aside: %v, %v", left, err)
+	}
+}
+
+// What a newer keeper wrote is neither guessed at nor thrown away.
+func TestNewerRecordIsRefused(t *testing.T) {
+	for _, kind := range []string{"exits", "started"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, kind, "a")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		record := []byte{0, 0, 0, 0, 200, 'x'}
+		binary.BigEndian.PutUint32(record, crc32.Checksum(record[4:], crc32.MakeTable(crc32.Castagnoli)))
+		if err := os.WriteFile(path, record, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := keeper.Serve(t.Context(), keeper.Config{
+			Dir: dir, Runtime: newRuntime(t), Log: slog.New(slog.DiscardHandler), Ready: func() { t.Error("it serves") },
+		})
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "use the keeper that wrote it") {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if data, err := os.ReadFile(path); err != nil || !slices.Equal(data, record) {
+			t.Errorf("%s: the record was touched: %q, %v", kind, data, err)
+		}
 	}
 }
 

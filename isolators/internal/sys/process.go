@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,21 +19,24 @@ var ErrNoProcess = errors.New("no such process")
 // Process is a reference to one process, which stays with that process when its number
 // is used again.
 type Process struct {
-	fd  int
 	pid int
+	fd  int
+	// file owns fd, so that waiting costs no thread.
+	file *os.File
 }
 
 // OpenProcess refers to the process pid. Where startTicks is not zero the process must
 // have started then (see StartTicks), else the answer is ErrNoProcess.
 func OpenProcess(pid int, startTicks uint64) (*Process, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		// The latter two are for the number of a thread.
 		return nil, ErrNoProcess
 	}
 	if err != nil {
 		return nil, fmt.Errorf("refer to process %d: %w", pid, err)
 	}
-	p := &Process{fd: fd, pid: pid}
+	p := &Process{pid: pid, fd: fd, file: os.NewFile(uintptr(fd), "pidfd")}
 	if startTicks == 0 {
 		return p, nil
 	}
@@ -61,16 +66,97 @@ func (p *Process) Signal(sig syscall.Signal) error {
 }
 
 // Ended says whether the process has ended; a zombie has.
-func (p *Process) Ended() (bool, error) { return p.poll(0) }
+func (p *Process) Ended() (bool, error) { return p.poll(unix.POLLIN, 0) }
 
-// Await blocks until the process has ended, whoever its parent is.
+// Await blocks until the process has ended, whoever its parent is, or until Close.
 func (p *Process) Await() error {
-	_, err := p.poll(-1)
-	return err
+	conn, err := p.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("await process %d: %w", p.pid, err)
+	}
+	var failed error
+	err = conn.Read(func(uintptr) bool {
+		ended, err := p.Ended()
+		failed = err
+		return ended || err != nil
+	})
+	if err != nil {
+		return fmt.Errorf("await process %d: %w", p.pid, err)
+	}
+	return failed
 }
 
-func (p *Process) poll(timeoutMillis int) (bool, error) {
-	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+// AwaitReaped waits until the parent of a process that has ended took note of that, and
+// says whether it did in time. Kernels before 6.9 do not tell.
+func (p *Process) AwaitReaped(within time.Duration) bool {
+	reaped, err := p.poll(0, int(within.Milliseconds()))
+	return reaped && err == nil
+}
+
+// ExitStatus is how the process ended, though it was another's child: what its zombie
+// tells, or what the kernel noted when its parent reaped it. False where neither is so
+// (see TellsExits).
+func (p *Process) ExitStatus() (syscall.WaitStatus, bool) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	if err := unix.IoctlPidfdInfo(p.fd, &info); err != nil {
+		return 0, false
+	}
+	if info.Mask&unix.PIDFD_INFO_EXIT != 0 {
+		return syscall.WaitStatus(info.Exit_code), true
+	}
+	return p.zombieStatus()
+}
+
+// zombieStatus reads the last field but none of /proc/PID/stat. The number cannot come to
+// name another process between the two questions, for the zombie holds it.
+func (p *Process) zombieStatus() (syscall.WaitStatus, bool) {
+	fields, err := stat(p.pid)
+	if err != nil || fields[0] != "Z" || len(fields) < 50 {
+		return 0, false
+	}
+	if reaped, err := p.poll(0, 0); reaped || err != nil {
+		return 0, false
+	}
+	status, err := strconv.ParseUint(fields[49], 10, 32)
+	return syscall.WaitStatus(status), err == nil
+}
+
+// TellsExits says whether the kernel tells how a process ended after its parent reaped
+// it, to whoever referred to it before. Linux does from 6.15 on.
+func TellsExits() bool {
+	// A thread's end is enough to find out.
+	started, end := make(chan int), make(chan struct{})
+	go thread(started, end)
+	tid := <-started
+	fd, err := unix.PidfdOpen(tid, unix.PIDFD_THREAD)
+	close(end)
+	if err != nil {
+		return false
+	}
+	p := &Process{pid: tid, fd: fd, file: os.NewFile(uintptr(fd), "pidfd")}
+	defer p.Close()
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	return p.AwaitReaped(time.Second) && unix.IoctlPidfdInfo(fd, &info) == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0
+}
+
+// thread makes a thread, says which, and ends it when it is told to.
+func thread(started chan<- int, end <-chan struct{}) {
+	runtime.LockOSThread()
+	if tid := unix.Gettid(); tid != os.Getpid() {
+		started <- tid
+		<-end
+		return // locked: the thread ends, too
+	}
+	// The first thread never does. While it is held here another goroutine gets another.
+	defer runtime.UnlockOSThread()
+	go thread(started, end)
+	<-end
+}
+
+// poll says whether the process ended (POLLIN) or was reaped (0, the hang-up that is
+// always told) within the time; a negative time has no end.
+func (p *Process) poll(events int16, timeoutMillis int) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: events}}
 	for {
 		n, err := unix.Poll(fds, timeoutMillis)
 		if errors.Is(err, unix.EINTR) {
@@ -84,25 +170,34 @@ func (p *Process) poll(timeoutMillis int) (bool, error) {
 }
 
 // Close releases the reference; the process goes on.
-func (p *Process) Close() error { return unix.Close(p.fd) }
+func (p *Process) Close() error { return p.file.Close() }
 
 // StartTicks is the time that process pid started, in clock ticks since boot: with the
 // pid it names one process only. ErrNoProcess if there is none.
 func StartTicks(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if gone(err) {
-		return 0, ErrNoProcess
-	}
+	fields, err := stat(pid)
 	if err != nil {
 		return 0, err
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// stat is /proc/PID/stat from the third field on, the state: at least 20 fields.
+func stat(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if gone(err) {
+		return nil, ErrNoProcess
+	}
+	if err != nil {
+		return nil, err
 	}
 	// The second field is the program's name in parentheses and may hold anything.
 	_, rest, ok := cutLast(string(data), ") ")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat: unexpected form %q", pid, data)
+		return nil, fmt.Errorf("/proc/%d/stat: unexpected form %q", pid, data)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	return fields, nil
 }
 
 // DefaultsTo says whether process pid neither catches nor ignores sig. ErrNoProcess if

@@ -57,6 +57,97 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// A process that another reaps: how it ended can be told all the same.
+func TestExitStatusOfAnothersChild(t *testing.T) {
+	if !sys.TellsExits() {
+		t.Skip("Linux does not tell before 6.15")
+	}
+	for script, want := range map[string]syscall.WaitStatus{
+		"exit 0":        0,
+		"exit 7":        7 << 8,
+		"kill -TERM $$": syscall.WaitStatus(syscall.SIGTERM),
+	} {
+		cmd := exec.Command("sh", "-c", "read x; "+script)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := sys.OpenProcess(cmd.Process.Pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if status, ok := p.ExitStatus(); ok {
+			t.Errorf("%s: it runs, and ended with %v", script, status)
+		}
+		if err := errors.Join(in.Close(), p.Await()); err != nil {
+			t.Fatal(err)
+		}
+		if status, ok := p.ExitStatus(); !ok || status != want {
+			t.Errorf("%s: a zombie with status %v, %v; want %v", script, status, ok, want)
+		}
+		if _, status, err := sys.EndedChild(cmd.Process.Pid); err != nil || status != want {
+			t.Errorf("%s: its parent is told %v, %v; want %v", script, status, err, want)
+		}
+		if p.AwaitReaped(0) {
+			t.Errorf("%s: a zombie counts as reaped", script)
+		}
+		_ = cmd.Wait()
+		if status, ok := p.ExitStatus(); !p.AwaitReaped(0) || !ok || status != want {
+			t.Errorf("%s: reaped with status %v, %v; want %v", script, status, ok, want)
+		}
+	}
+}
+
+func TestEndedChild(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if _, _, err := sys.EndedChild(pid); !errors.Is(err, sys.ErrNoChild) {
+		t.Errorf("it runs: %v", err)
+	}
+	p, err := sys.OpenProcess(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := errors.Join(p.Signal(syscall.SIGQUIT), p.Await()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, status, err := sys.EndedChild(pid); err != nil || status.Signal() != syscall.SIGQUIT {
+			t.Errorf("got %v, %v", status, err)
+		}
+	}
+	if err := sys.Reap(pid); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := sys.EndedChild(pid); !errors.Is(err, sys.ErrNoChild) {
+		t.Errorf("it is reaped: %v", err)
+	}
+	_ = cmd.Wait()
+}
+
+func TestCloseEndsAwait(t *testing.T) {
+	p, err := sys.OpenProcess(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- p.Await() }()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("this process has ended")
+	}
+}
+
 func TestDefaultsTo(t *testing.T) {
 	for script, want := range map[string]bool{
 		"echo ready; read x":                 true,

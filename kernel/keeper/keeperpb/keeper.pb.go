@@ -635,7 +635,8 @@ type Welcome struct {
 	Pid     int32                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
 	Running []*Started             `protobuf:"bytes,3,rep,name=running,proto3" json:"running,omitempty"`
 	Exits   []*v1.Exit             `protobuf:"bytes,4,rep,name=exits,proto3" json:"exits,omitempty"`
-	// Starting are containers whose start was accepted and is not done.
+	// Starting are containers whose start was accepted and is not done. One that was
+	// accepted before and is nowhere here never ran: it may be started again.
 	Starting      []string `protobuf:"bytes,5,rep,name=starting,proto3" json:"starting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -829,6 +830,68 @@ func (x *StartFailed) GetMessage() string {
 	return ""
 }
 
+// Accepted is the record of a container whose start was accepted and that may be alive.
+type Accepted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Spec  *v1.Spec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Boot_id is the host's when the start was accepted: with another, the container is gone.
+	BootId            string `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	AcceptedUnixNanos int64  `protobuf:"varint,3,opt,name=accepted_unix_nanos,json=acceptedUnixNanos,proto3" json:"accepted_unix_nanos,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Accepted) Reset() {
+	*x = Accepted{}
+	mi := &file_kernel_keeper_keeperpb_keeper_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Accepted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Accepted) ProtoMessage() {}
+
+func (x *Accepted) ProtoReflect() protoreflect.Message {
+	mi := &file_kernel_keeper_keeperpb_keeper_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
+func (*Accepted) Descriptor() ([]byte, []int) {
+	return file_kernel_keeper_keeperpb_keeper_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Accepted) GetSpec() *v1.Spec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *Accepted) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *Accepted) GetAcceptedUnixNanos() int64 {
+	if x != nil {
+		return x.AcceptedUnixNanos
+	}
+	return 0
+}
+
 var File_kernel_keeper_keeperpb_keeper_proto protoreflect.FileDescriptor
 
 const file_kernel_keeper_keeperpb_keeper_proto_rawDesc = "" +
@@ -883,7 +946,11 @@ const file_kernel_keeper_keeperpb_keeper_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
 	"\vStartFailed\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessageB9Z7github.com/gantry-project/gantry/kernel/keeper/keeperpbb\x06proto3"
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x82\x01\n" +
+	"\bAccepted\x12-\n" +
+	"\x04spec\x18\x01 \x01(\v2\x19.gantry.container.v1.SpecR\x04spec\x12\x17\n" +
+	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12.\n" +
+	"\x13accepted_unix_nanos\x18\x03 \x01(\x03R\x11acceptedUnixNanosB9Z7github.com/gantry-project/gantry/kernel/keeper/keeperpbb\x06proto3"
 
 var (
 	file_kernel_keeper_keeperpb_keeper_proto_rawDescOnce sync.Once
@@ -897,7 +964,7 @@ func file_kernel_keeper_keeperpb_keeper_proto_rawDescGZIP() []byte {
 	return file_kernel_keeper_keeperpb_keeper_proto_rawDescData
 }
 
-var file_kernel_keeper_keeperpb_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_kernel_keeper_keeperpb_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_kernel_keeper_keeperpb_keeper_proto_goTypes = []any{
 	(*ToKeeper)(nil),    // 0: gantry.keeper.ToKeeper
 	(*Hello)(nil),       // 1: gantry.keeper.Hello
@@ -911,9 +978,10 @@ var file_kernel_keeper_keeperpb_keeper_proto_goTypes = []any{
 	(*Welcome)(nil),     // 9: gantry.keeper.Welcome
 	(*Started)(nil),     // 10: gantry.keeper.Started
 	(*StartFailed)(nil), // 11: gantry.keeper.StartFailed
-	nil,                 // 12: gantry.keeper.Started.LabelsEntry
-	(*v1.Spec)(nil),     // 13: gantry.container.v1.Spec
-	(*v1.Exit)(nil),     // 14: gantry.container.v1.Exit
+	(*Accepted)(nil),    // 12: gantry.keeper.Accepted
+	nil,                 // 13: gantry.keeper.Started.LabelsEntry
+	(*v1.Spec)(nil),     // 14: gantry.container.v1.Spec
+	(*v1.Exit)(nil),     // 15: gantry.container.v1.Exit
 }
 var file_kernel_keeper_keeperpb_keeper_proto_depIdxs = []int32{
 	1,  // 0: gantry.keeper.ToKeeper.hello:type_name -> gantry.keeper.Hello
@@ -921,21 +989,22 @@ var file_kernel_keeper_keeperpb_keeper_proto_depIdxs = []int32{
 	3,  // 2: gantry.keeper.ToKeeper.signal:type_name -> gantry.keeper.Signal
 	4,  // 3: gantry.keeper.ToKeeper.forget:type_name -> gantry.keeper.Forget
 	5,  // 4: gantry.keeper.ToKeeper.shutdown:type_name -> gantry.keeper.Shutdown
-	13, // 5: gantry.keeper.Start.spec:type_name -> gantry.container.v1.Spec
+	14, // 5: gantry.keeper.Start.spec:type_name -> gantry.container.v1.Spec
 	7,  // 6: gantry.keeper.FromKeeper.ok:type_name -> gantry.keeper.Ok
 	8,  // 7: gantry.keeper.FromKeeper.refused:type_name -> gantry.keeper.Refused
 	9,  // 8: gantry.keeper.FromKeeper.welcome:type_name -> gantry.keeper.Welcome
 	10, // 9: gantry.keeper.FromKeeper.started:type_name -> gantry.keeper.Started
 	11, // 10: gantry.keeper.FromKeeper.start_failed:type_name -> gantry.keeper.StartFailed
-	14, // 11: gantry.keeper.FromKeeper.exited:type_name -> gantry.container.v1.Exit
+	15, // 11: gantry.keeper.FromKeeper.exited:type_name -> gantry.container.v1.Exit
 	10, // 12: gantry.keeper.Welcome.running:type_name -> gantry.keeper.Started
-	14, // 13: gantry.keeper.Welcome.exits:type_name -> gantry.container.v1.Exit
-	12, // 14: gantry.keeper.Started.labels:type_name -> gantry.keeper.Started.LabelsEntry
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 13: gantry.keeper.Welcome.exits:type_name -> gantry.container.v1.Exit
+	13, // 14: gantry.keeper.Started.labels:type_name -> gantry.keeper.Started.LabelsEntry
+	14, // 15: gantry.keeper.Accepted.spec:type_name -> gantry.container.v1.Spec
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_kernel_keeper_keeperpb_keeper_proto_init() }
@@ -964,7 +1033,7 @@ func file_kernel_keeper_keeperpb_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kernel_keeper_keeperpb_keeper_proto_rawDesc), len(file_kernel_keeper_keeperpb_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,6 +30,7 @@ import (
 const (
 	dialWithin   = 15 * time.Second // for a master to let the agent in
 	launchWithin = 30 * time.Second // for a new keeper to serve
+	helloWithin  = 15 * time.Second // for one that is there to answer, or to be replaced
 	cleanWithin  = 30 * time.Second // for what is left of the containers to go
 	hangUpWithin = 2 * time.Second  // for answers under way when the agent ends
 )
@@ -61,6 +63,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		return err
 	}
 	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup}
+	if prepare.old, err = prepare.list(); err != nil {
+		return err
+	}
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
 		Node:  node.Config{Info: info, Version: version.String()},
 		Boot:  boot,
@@ -90,6 +95,10 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err := cfg.publish(listener.Addr()); err != nil {
 		return err
 	}
+	go collector{
+		dir: cfg.path("slaves"), delay: cfg.GCDelay, live: prepare.live, log: log,
+		usage: func() (float64, error) { return diskUsage(cfg.WorkDir) },
+	}.run(ctx)
 	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
 	err = agent.Run(ctx)
 	if ctx.Err() != nil && !cfg.KeepTasks {
@@ -122,7 +131,7 @@ func (c *Config) info(listening net.Addr) (*mesos.AgentInfo, error) {
 // connectKeeper dials the keeper of the work dir, and starts one if there is none.
 func (c *Config) connectKeeper(ctx context.Context) (run.AgentKeeper, *keeperpb.Welcome, error) {
 	dir := c.path("keeper")
-	client, welcome, err := keeper.Dial(ctx, dir)
+	client, welcome, err := dialKeeper(ctx, dir)
 	if errors.Is(err, keeper.ErrNotRunning) {
 		within, cancel := context.WithTimeout(ctx, launchWithin)
 		defer cancel()
@@ -130,13 +139,23 @@ func (c *Config) connectKeeper(ctx context.Context) (run.AgentKeeper, *keeperpb.
 		if err != nil && !errors.Is(err, keeper.ErrRunning) {
 			return nil, nil, err
 		}
-		client, welcome, err = keeper.Dial(ctx, dir)
+		client, welcome, err = dialKeeper(ctx, dir)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	context.AfterFunc(ctx, func() { client.Close() }) // fails only where it was closed before
 	return client, welcome, nil
+}
+
+func dialKeeper(ctx context.Context, dir string) (*keeper.Client, *keeperpb.Welcome, error) {
+	within, cancel := context.WithTimeout(ctx, helloWithin)
+	defer cancel()
+	client, welcome, err := keeper.Dial(within, dir)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: why it does not answer is in %s", err, filepath.Join(dir, "keeper.log"))
+	}
+	return client, welcome, err
 }
 
 // serveHTTP serves the agent's API until hangUp is called.
@@ -190,5 +209,7 @@ func (c *Config) clean(ctx context.Context, prepared containers) error {
 	for _, group := range groups {
 		err = errors.Join(err, cgroup.Remove(ctx, group))
 	}
-	return errors.Join(err, prepared.Retain(ctx, nil))
+	all, listErr := prepared.list()
+	prepared.old = all
+	return errors.Join(err, listErr, prepared.Retain(ctx, nil))
 }

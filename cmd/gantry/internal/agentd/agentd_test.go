@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -157,6 +158,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.Listen = "0.0.0.0:5051" }, "--insecure"},
 		{func(c *Config) { c.Resources = "cpus:many" }, "--resources"},
 		{func(c *Config) { c.Attributes = "rack" }, "--attributes"},
+		{func(c *Config) { c.GCDelay = -1 }, "--gc-delay"},
 		{func(c *Config) { c.Keeper = "/no/such/keeper" }, "--keeper"},
 		{func(c *Config) { c.Cgroup = "/system.slice" }, "--cgroup"},
 	} {
@@ -209,16 +211,26 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	if info, err := os.Stat(spec.Rootfs); err != nil || !info.IsDir() || len(spec.Mounts) == 0 {
 		t.Errorf("no root filesystem: %v", err)
 	}
+	if c.old, err = c.list(); err != nil || !slices.Equal(c.old, []string{"c1-1"}) || !c.live("c1-1") {
+		t.Fatal(c.old, err)
+	}
 	if err := c.Retain(t.Context(), map[string]bool{"c1-1": true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(spec.Rootfs); err != nil {
 		t.Errorf("what was to be kept is gone: %v", err)
 	}
+	box, long := filepath.Join(dir, l.Sandbox), time.Unix(1, 0)
+	if err := os.Chtimes(box, long, long); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		if err := c.Cleanup(context.Background(), "c1-1"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if info, err := os.Stat(box); err != nil || info.ModTime().Equal(long) || c.live("c1-1") {
+		t.Errorf("when the container ended is not noted: %v, %v", info, err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "containers")); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)

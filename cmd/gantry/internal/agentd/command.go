@@ -3,6 +3,7 @@ package agentd
 import (
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -47,6 +48,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&c.FetchRoot, "fetch-root", "", "folder that tasks may fetch files from (default: none)")
 	flags.StringVar(&c.Keeper, "keeper", "", "path of gantry-keeper (default: beside this program)")
 	flags.StringVar(&c.Cgroup, "cgroup", "", "parent of the control groups (default: named after the work dir)")
+	flags.DurationVar(&c.GCDelay, "gc-delay", 7*24*time.Hour, "how long the sandbox of a task that ended stays; less when the disk is nearly full")
 	flags.BoolVar(&c.KeepTasks, "keep-tasks", false, "leave tasks running when the agent is stopped")
 	flags.StringVar(&c.Publish, "publish", "", "file to write the agent's address to when it is ready")
 	return cmd

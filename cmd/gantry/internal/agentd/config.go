@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
@@ -37,6 +38,8 @@ type Config struct {
 	Keeper string
 	// Cgroup is the parent of the agent's control groups; empty: named after WorkDir.
 	Cgroup string
+	// GCDelay is how long the sandbox of a task that ended stays, if there is room.
+	GCDelay time.Duration
 	// KeepTasks leaves tasks and keeper running when the agent is stopped.
 	KeepTasks bool
 	// Publish is where the agent says that it is ready, and its address; empty: nowhere.
@@ -62,6 +65,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := parseAttributes(c.Attributes); err != nil {
 		return fmt.Errorf("--attributes: %w", err)
+	}
+	if c.GCDelay < 0 {
+		return fmt.Errorf("--gc-delay: %s is in the past: give a time like 168h", c.GCDelay)
 	}
 	if err := c.completePaths(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gantry-project/gantry/isolators/rootfs"
 	"github.com/gantry-project/gantry/isolators/sandbox"
@@ -17,10 +18,15 @@ import (
 
 // containers prepares tasks for the keeper with the isolators that every task has: the
 // sandbox and the composed root filesystem. Limits and namespaces are the keeper's part.
+//
+// A container's folder in the work dir has its root filesystem and a link to its sandbox. It
+// is there from before the sandbox is made until the container has ended and is cleaned up.
 type containers struct {
 	workDir   string
 	fetchRoot string
 	cgroup    string
+	// old are the containers that were there when the agent started.
+	old []string
 }
 
 // Prepare makes the sandbox, fetches into it, and composes the root filesystem.
@@ -33,6 +39,9 @@ func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Sp
 	if err != nil {
 		return nil, err
 	}
+	if err := c.own(l.Container, box); err != nil {
+		return nil, err
+	}
 	err = sandbox.Prepare(ctx, sandbox.Config{
 		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid),
 	}, l.Task.GetCommand().GetUris())
@@ -42,30 +51,61 @@ func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Sp
 	return spec, rootfs.Compose(spec, c.rootfs(l.Container), box)
 }
 
-// Cleanup removes the root filesystem; the sandbox stays for whoever wants to read it.
+// own notes that the sandbox is the container's, so that nobody takes it for an old one.
+func (c containers) own(container, box string) error {
+	dir := filepath.Join(c.dir(), container)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the container's folder: %w", err)
+	}
+	if err := os.Symlink(box, filepath.Join(dir, "sandbox")); err != nil {
+		return fmt.Errorf("note the container's sandbox: %w", err)
+	}
+	return nil
+}
+
+// Cleanup removes the root filesystem; the sandbox stays for whoever wants to read it, and
+// for as long as a collector lets it from now on.
 func (c containers) Cleanup(_ context.Context, container string) error {
 	if err := rootfs.Remove(c.rootfs(container)); err != nil {
 		return err
 	}
-	return os.RemoveAll(filepath.Join(c.dir(), container))
+	dir, now := filepath.Join(c.dir(), container), time.Now()
+	err := os.Chtimes(filepath.Join(dir, "sandbox"), now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// Retain cleans up after the containers that are not in keep.
+// Retain cleans up after the containers that were there when the agent started and are not
+// in keep.
 func (c containers) Retain(ctx context.Context, keep map[string]bool) error {
-	entries, err := os.ReadDir(c.dir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find root filesystems to remove: %w", err)
-	}
 	var failed error
-	for _, entry := range entries {
-		if !keep[entry.Name()] && ctx.Err() == nil {
-			failed = errors.Join(failed, c.Cleanup(ctx, entry.Name()))
+	for _, container := range c.old {
+		if !keep[container] && ctx.Err() == nil {
+			failed = errors.Join(failed, c.Cleanup(ctx, container))
 		}
 	}
 	return failed
+}
+
+// live says whether a container has not been cleaned up.
+func (c containers) live(container string) bool {
+	_, err := os.Lstat(filepath.Join(c.dir(), container))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// list finds the containers that have not been cleaned up.
+func (c containers) list() ([]string, error) {
+	entries, err := os.ReadDir(c.dir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("find the containers that were: %w", err)
+	}
+	var found []string
+	for _, entry := range entries {
+		found = append(found, entry.Name())
+	}
+	return found, nil
 }
 
 func (c containers) dir() string { return filepath.Join(c.workDir, "containers") }

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
@@ -140,7 +141,7 @@ func attribute(name, value string) (*mesos.Attribute, error) {
 
 // bootID names the host's current boot.
 func bootID() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	text, err := os.ReadFile(failpoint.Path("/proc/sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", fmt.Errorf("find the boot id: %w", err)
 	}
