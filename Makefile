@@ -15,7 +15,7 @@ ARGS     ?=
 # The kernel that test-v2 boots; it has no cgroups but those of version 2.
 KERNEL := .tools/v2/vmlinuz
 
-.PHONY: build up test test-v2 test-all check fuzz bench generate deps clean
+.PHONY: build up test test-v2 test-all torture sim check fuzz bench generate deps clean
 
 # bin/gantry, bin/gantry-keeper (static, with cgo), bin/plugins/KIND-NAME and bin/examples/NAME.
 build: deps
@@ -28,6 +28,9 @@ build: deps
 		CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/plugins/$${name%%/*}-$${name##*/} $$main || exit 1; \
 	done
 	CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/examples/ ./examples/...
+	@if command -v clang >/dev/null && command -v wasm-ld >/dev/null; then \
+		echo "examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm"; examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm; \
+		else echo "without clang and lld there is no bin/plugins/firstfit.wasm (an example)"; fi
 
 # A cluster on this machine: make up ARGS='--work-dir /tmp/two --listen 127.0.0.1:0'
 up: build
@@ -41,6 +44,12 @@ test: build
 	.ci/suite unit go test -timeout 5m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
 	.ci/suite e2e go test -count=1 -timeout 9m ./cmd/gantry/e2e || status=1; \
 	exit $$status
+
+# A cluster whose parts are killed, stopped and ended at random, and looked at from outside: make torture SEED=7 ROUNDS=100
+SEED   ?= $(shell date +%s)
+ROUNDS ?= 100
+torture: build
+	go test -count=1 -timeout 3h -v -run '^TestTorture$$' ./cmd/gantry/e2e -seed $(SEED) -rounds $(ROUNDS)
 
 # Isolators, keeper and a day of a cluster on a host with nothing but cgroup v2: a virtual machine, emulated (amd64).
 test-v2: build $(KERNEL)
@@ -58,7 +67,7 @@ $(KERNEL):
 test-all: build check
 	@status=0; \
 	.ci/suite race go test -race -timeout 15m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
-	.ci/suite e2e go test -count=1 -timeout 15m ./cmd/gantry/e2e || status=1; \
+	.ci/suite e2e go test -count=1 -timeout 40m ./cmd/gantry/e2e -rounds 100 || status=1; \
 	$(MAKE) --no-print-directory test-v2 || status=1; \
 	.ci/suite fuzz $(MAKE) fuzz || status=1; \
 	exit $$status

@@ -181,7 +181,9 @@ func (children) Ended(pid int) (keeper.End, bool, error) {
 	if errors.Is(err, orphan.ErrNone) {
 		return keeper.End{}, false, nil
 	}
-	return keeper.End(end), err == nil, err
+	return keeper.End{
+		Pid: end.Pid, StartTicks: end.StartTicks, Status: end.Status, NeverRan: end.Name == runc.FirstName,
+	}, err == nil, err
 }
 
 func (children) Reap(pid int) error { return orphan.Reap(pid) }

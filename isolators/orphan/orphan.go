@@ -27,6 +27,8 @@ type End struct {
 	Pid        int
 	StartTicks uint64
 	Status     syscall.WaitStatus
+	// Name is that of the program that it was last, as /proc/PID/comm has it.
+	Name string
 }
 
 // Adopt makes this process the parent of its orphaned descendants.
@@ -46,7 +48,11 @@ func Ended(pid int) (End, error) {
 	if err != nil {
 		return End{}, err
 	}
-	return End{Pid: pid, StartTicks: ticks, Status: status}, nil
+	name, err := sys.Name(pid)
+	if err != nil {
+		return End{}, err
+	}
+	return End{Pid: pid, StartTicks: ticks, Status: status, Name: name}, nil
 }
 
 // Reap lets the kernel forget the child pid, which has ended.

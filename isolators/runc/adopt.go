@@ -25,6 +25,8 @@ const (
 	// begunFile is ours: it is made before the program can begin, so that one of a
 	// container without it has surely not.
 	begunFile = "begun"
+	// FirstName is that of a container's first process until it becomes the program.
+	FirstName = "runc:[2:INIT]"
 )
 
 // state is what matters here of libcontainer's file.

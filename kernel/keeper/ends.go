@@ -29,7 +29,12 @@ type End struct {
 	// StartTicks is as in keeperpb.Started: with the pid it names one process of a boot.
 	StartTicks uint64
 	Status     syscall.WaitStatus
+	// NeverRan says that it had not become the container's program yet.
+	NeverRan bool
 }
+
+// neverRan is the bit of a record's wait status, which has 16, that says so.
+const neverRan = 1 << 31
 
 // ends is the file that a reaper appends to and its keepers read.
 type ends struct {
@@ -89,7 +94,7 @@ func (e ends) append(record []byte) (err error) {
 }
 
 // find is how the process ended, if that is on record.
-func (e ends) find(pid int, ticks uint64) (syscall.WaitStatus, bool) {
+func (e ends) find(pid int, ticks uint64) (End, bool) {
 	for _, path := range []string{e.path(), e.path() + ".1"} {
 		data, err := readRegular(path, 2*maxEnds)
 		if err != nil {
@@ -97,11 +102,11 @@ func (e ends) find(pid int, ticks uint64) (syscall.WaitStatus, bool) {
 		}
 		for ; len(data) >= endSize; data = data[endSize:] {
 			if end, ok := e.decode(data[:endSize]); ok && end.Pid == pid && end.StartTicks == ticks {
-				return end.Status, true
+				return end, true
 			}
 		}
 	}
-	return 0, false
+	return End{}, false
 }
 
 // clear forgets all ends, for when none will be asked for.
@@ -121,7 +126,11 @@ func (e ends) encode(end End, now time.Time) []byte {
 	b = append(b, recordVersion)
 	b = binary.BigEndian.AppendUint32(b, uint32(end.Pid))
 	b = binary.BigEndian.AppendUint64(b, end.StartTicks)
-	b = binary.BigEndian.AppendUint32(b, uint32(end.Status))
+	status := uint32(end.Status)
+	if end.NeverRan {
+		status |= neverRan
+	}
+	b = binary.BigEndian.AppendUint32(b, status)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixNano()))
 	b = append(b, e.boot[:]...)
 	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
@@ -134,9 +143,11 @@ func (e ends) decode(b []byte) (End, bool) {
 		[bootSize]byte(b[endSize-bootSize:]) != e.boot {
 		return End{}, false
 	}
+	status := binary.BigEndian.Uint32(b[17:])
 	return End{
 		Pid:        int(binary.BigEndian.Uint32(b[5:])),
 		StartTicks: binary.BigEndian.Uint64(b[9:]),
-		Status:     syscall.WaitStatus(binary.BigEndian.Uint32(b[17:])),
+		Status:     syscall.WaitStatus(status &^ neverRan),
+		NeverRan:   status&neverRan != 0,
 	}, true
 }

@@ -161,13 +161,14 @@ func (s *server) completeByReaper(ctx context.Context, exit *containerpb.Exit, r
 	for giveUp := time.Now().Add(reaperWithin); ; {
 		// The reaper writes it down before it lets the process go.
 		_, gone := os.Stat(fmt.Sprintf("/proc/%d", running.Pid()))
-		status, found := s.ends.find(running.Pid(), running.StartTicks())
+		end, found := s.ends.find(running.Pid(), running.StartTicks())
 		switch {
-		case found && status.Signaled():
-			exit.Unknown, exit.Status, exit.Signal = false, 0, int32(status.Signal())
+		case found && end.Status.Signaled():
+			exit.Unknown, exit.Status, exit.Signal = false, 0, int32(end.Status.Signal())
 		case found:
-			exit.Unknown, exit.Status, exit.Signal = false, int32(status.ExitStatus()), 0
+			exit.Unknown, exit.Status, exit.Signal = false, int32(end.Status.ExitStatus()), 0
 		}
+		exit.NeverRan = end.NeverRan
 		if !exit.Unknown || gone != nil || time.Now().After(giveUp) || !sleep(ctx, reaperPause) {
 			return
 		}

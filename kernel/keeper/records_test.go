@@ -158,8 +158,8 @@ func TestEnds(t *testing.T) {
 		status syscall.WaitStatus
 		found  bool
 	}{{e, 7, 8, 3 << 8, true}, {e, 7, 9, 9, true}, {e, 7, 10, 0, false}, {e, 6, 8, 0, false}, {other, 7, 8, 0, false}} {
-		if status, found := c.ends.find(c.pid, c.ticks); status != c.status || found != c.found {
-			t.Errorf("%d of %d: %v, %v", c.pid, c.ticks, status, found)
+		if end, found := c.ends.find(c.pid, c.ticks); end.Status != c.status || found != c.found {
+			t.Errorf("%d of %d: %v, %v", c.pid, c.ticks, end, found)
 		}
 	}
 	good, err := os.ReadFile(e.path())
@@ -173,15 +173,15 @@ func TestEnds(t *testing.T) {
 			if err := os.WriteFile(e.path(), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if status, found := e.find(7, 8); found && status != 3<<8 {
-				t.Errorf("damage at %d, %d bytes: %v", i, len(data), status)
+			if end, found := e.find(7, 8); found && (end.Status != 3<<8 || end.NeverRan) {
+				t.Errorf("damage at %d, %d bytes: %v", i, len(data), end)
 			}
 			// What is left of a record that was not finished is in nobody's way.
-			if err := e.put(End{Pid: 1, StartTicks: 2, Status: 4 << 8}, time.Unix(1, 0)); err != nil {
+			if err := e.put(End{Pid: 1, StartTicks: 2, Status: 4 << 8, NeverRan: true}, time.Unix(1, 0)); err != nil {
 				t.Fatal(err)
 			}
-			if status, found := e.find(1, 2); !found || status != 4<<8 {
-				t.Errorf("after damage at %d, %d bytes: %v, %v", i, len(data), status, found)
+			if end, found := e.find(1, 2); !found || end.Status != 4<<8 || !end.NeverRan {
+				t.Errorf("after damage at %d, %d bytes: %v, %v", i, len(data), end, found)
 			}
 		}
 	}

@@ -57,6 +57,8 @@ func explain(s *mesos.TaskStatus, reason mesos.TaskStatus_Reason, message string
 func (m *Machine) exitStatus(t *task, exit *containerpb.Exit) *mesos.TaskStatus {
 	s := m.status(t, mesos.TaskState_TASK_FAILED)
 	switch {
+	case exit.GetNeverRan():
+		explain(s, mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED, "The command never began: the keeper died as it was starting it")
 	case exit.GetUnknown():
 		explain(s, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "The container ended after its keeper had died; how the command ended is not known")
 	case exit.GetOomKilled():

@@ -182,6 +182,15 @@ func StartTicks(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
+// Name is that of the program that pid is, as /proc/PID/comm has it; a zombie's, too.
+func Name(pid int) (string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if gone(err) {
+		return "", ErrNoProcess
+	}
+	return strings.TrimSuffix(string(data), "\n"), err
+}
+
 // stat is /proc/PID/stat from the third field on, the state: at least 20 fields.
 func stat(pid int) ([]string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -1,6 +1,7 @@
 package up
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -40,18 +41,27 @@ func TestListeners(t *testing.T) {
 }
 
 func TestClaimsOfPortsAreApart(t *testing.T) {
-	first, claim, err := claimPorts("/a", true)
+	dir := t.TempDir()
+	first, claim, err := claimPorts(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer claim.Close()
-	second, other, err := claimPorts("/a", true)
+	defer func() { claim.Close() }()
+	second, other, err := claimPorts(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
 	if first.high >= second.low && second.high >= first.low {
 		t.Errorf("%s and %s overlap", first, second)
+	}
+	if err := errors.Join(claim.Close(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// What was given out last is asked for first: tasks may have outlived the supervisor with ports of it.
+	again, claim, err := claimPorts(dir, true)
+	if err != nil || again != second {
+		t.Errorf("%s the next time, after %s: %v", again, second, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -32,12 +33,29 @@ func (p portRange) part(i, n int) portRange {
 	return portRange{p.low + i*size, p.low + (i+1)*size - 1}
 }
 
+// portsFile has the range of the last start. Tasks that outlive a supervisor hold ports of it, and an agent that had others
+// could not hold those tasks.
+const portsFile = "ports"
+
+func readPorts(workDir string) (portRange, bool) {
+	text, err := os.ReadFile(filepath.Join(workDir, portsFile))
+	if err != nil {
+		return portRange{}, false
+	}
+	var r portRange
+	n, err := fmt.Sscanf(string(text), "[%d-%d]\n", &r.low, &r.high)
+	return r, err == nil && n == 2 && r.low > 1024 && r.low < r.high && r.high < 1<<16
+}
+
 // claimPorts finds a range of ports that no other cluster on this host gives out, so that several can run side by
 // side. A cluster with well-known ports has the usual range where it is free; others take a block that is chosen by
 // the work dir, to be the same at the next start. The claim is a bound UDP socket just below the range: it goes with the
 // process, and needs no file that all clusters would share.
 func claimPorts(workDir string, ephemeral bool) (portRange, net.PacketConn, error) {
 	var candidates []portRange
+	if last, found := readPorts(workDir); found {
+		candidates = append(candidates, last)
+	}
 	if !ephemeral {
 		candidates = append(candidates, usual)
 	}
@@ -49,9 +67,13 @@ func claimPorts(workDir string, ephemeral bool) (portRange, net.PacketConn, erro
 	}
 	for _, r := range candidates {
 		claim, err := net.ListenPacket("udp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.low-1)))
-		if err == nil {
-			return r, claim, nil
+		if err != nil {
+			continue
 		}
+		if err := os.WriteFile(filepath.Join(workDir, portsFile), []byte(r.String()+"\n"), 0o644); err != nil {
+			return portRange{}, nil, errors.Join(fmt.Errorf("remember the ports of tasks: %w", err), claim.Close())
+		}
+		return r, claim, nil
 	}
 	return portRange{}, nil, errors.New("every range of ports for tasks is taken by another cluster on this host")
 }

@@ -433,7 +433,8 @@ func (x *Rlimit) GetHard() uint64 {
 	return 0
 }
 
-// Exit is the record of a container's end. It is durable before anyone is told.
+// Exit is the record of a container's end. It is durable before anyone is told, unless the
+// disk is full: then it is told, and written when there is room.
 type Exit struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -450,8 +451,11 @@ type Exit struct {
 	// Boot_id is the host's at the time of the record.
 	BootId string `protobuf:"bytes,8,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// Unknown says that the end was seen but its status was not (the keeper had died).
-	Unknown       bool              `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Unknown bool              `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Labels  map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Never_ran says that the program had not begun when its keeper died in the middle of
+	// starting it, and never did; status means nothing then.
+	NeverRan      bool `protobuf:"varint,11,opt,name=never_ran,json=neverRan,proto3" json:"never_ran,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +560,13 @@ func (x *Exit) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *Exit) GetNeverRan() bool {
+	if x != nil {
+		return x.NeverRan
+	}
+	return false
+}
+
 var File_gantry_container_v1_container_proto protoreflect.FileDescriptor
 
 const file_gantry_container_v1_container_proto_rawDesc = "" +
@@ -604,7 +615,7 @@ const file_gantry_container_v1_container_proto_rawDesc = "" +
 	"\x06Rlimit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04soft\x18\x02 \x01(\x04R\x04soft\x12\x12\n" +
-	"\x04hard\x18\x03 \x01(\x04R\x04hard\"\xa2\x03\n" +
+	"\x04hard\x18\x03 \x01(\x04R\x04hard\"\xbf\x03\n" +
 	"\x04Exit\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\x05R\x06status\x12\x16\n" +
@@ -617,7 +628,8 @@ const file_gantry_container_v1_container_proto_rawDesc = "" +
 	"\aboot_id\x18\b \x01(\tR\x06bootId\x12\x18\n" +
 	"\aunknown\x18\t \x01(\bR\aunknown\x12=\n" +
 	"\x06labels\x18\n" +
-	" \x03(\v2%.gantry.container.v1.Exit.LabelsEntryR\x06labels\x1a9\n" +
+	" \x03(\v2%.gantry.container.v1.Exit.LabelsEntryR\x06labels\x12\x1b\n" +
+	"\tnever_ran\x18\v \x01(\bR\bneverRan\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01BLZJgithub.com/gantry-project/gantry/sdk/proto/gantry/container/v1;containerpbb\x06proto3"
