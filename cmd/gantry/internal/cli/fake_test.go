@@ -35,6 +35,8 @@ type wire struct {
 	posts  []string          // METHOD path body, of what is no v1 call
 	files  map[string]string // of the one sandbox
 	tasks  []*mesos.Task
+	known  bool   // the framework has subscribed before
+	wrong  string // why the framework may not subscribe
 }
 
 func newWire(t *testing.T) *wire {
@@ -168,7 +170,7 @@ func (w *wire) scheduler(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if call.GetType() == schedulerpb.Call_SUBSCRIBE {
-		w.stream(out, r)
+		w.stream(out, r, call)
 		return
 	}
 	if r.Header.Get("Mesos-Stream-Id") != "stream" || call.GetFrameworkId().GetValue() != "F-0001" {
@@ -185,7 +187,7 @@ func (w *wire) scheduler(out http.ResponseWriter, r *http.Request) {
 }
 
 // stream sends the events as they come.
-func (w *wire) stream(out http.ResponseWriter, r *http.Request) {
+func (w *wire) stream(out http.ResponseWriter, r *http.Request, subscribe *schedulerpb.Call) {
 	out.Header().Set("Mesos-Stream-Id", "stream")
 	send := func(event *schedulerpb.Event) {
 		text, err := proto.Marshal(event)
@@ -194,6 +196,17 @@ func (w *wire) stream(out http.ResponseWriter, r *http.Request) {
 		}
 		out.Write(recordio.Append(nil, text))
 		out.(http.Flusher).Flush()
+	}
+	w.mu.Lock()
+	wrong, again := w.wrong, w.known
+	w.known = true
+	w.mu.Unlock()
+	if got := subscribe.GetFrameworkId().GetValue(); again != (got == "F-0001") || got != subscribe.GetSubscribe().GetFrameworkInfo().GetId().GetValue() {
+		w.t.Errorf("SUBSCRIBE of framework %q, subscribed before: %t", got, again)
+	}
+	if wrong != "" {
+		send(&schedulerpb.Event{Type: schedulerpb.Event_ERROR.Enum(), Error: &schedulerpb.Event_Error{Message: &wrong}})
+		return
 	}
 	send(&schedulerpb.Event{
 		Type:       schedulerpb.Event_SUBSCRIBED.Enum(),
@@ -215,9 +228,31 @@ func (w *wire) offer(id string, cpus, mem float64) {
 		Offers: &schedulerpb.Event_Offers{Offers: []*mesos.Offer{{
 			Id: &mesos.OfferID{Value: &id}, FrameworkId: &mesos.FrameworkID{Value: proto.String("F-0001")},
 			AgentId: &mesos.AgentID{Value: proto.String("S0")}, Hostname: proto.String("127.0.0.1"),
-			Resources: []*mesos.Resource{scalarResource("cpus", cpus), scalarResource("mem", mem)},
+			Resources: []*mesos.Resource{scalarResource("cpus", cpus), scalarResource("mem", mem)}, Url: w.url(),
 		}}},
 	}
+}
+
+// url is the agent's.
+func (w *wire) url() *mesos.URL {
+	host, port, _ := net.SplitHostPort(w.address())
+	number, _ := strconv.Atoi(port)
+	return &mesos.URL{Scheme: proto.String("http"), Address: &mesos.Address{Hostname: &host, Port: proto.Int32(int32(number))}}
+}
+
+// refuse has no framework subscribe any more.
+func (w *wire) refuse(why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = why
+}
+
+// reconciled answers as a master that does not have to hear that it was heard.
+func (w *wire) reconciled(task string, state mesos.TaskState) {
+	w.events <- &schedulerpb.Event{Type: schedulerpb.Event_UPDATE.Enum(), Update: &schedulerpb.Event_Update{Status: &mesos.TaskStatus{
+		TaskId: &mesos.TaskID{Value: &task}, AgentId: &mesos.AgentID{Value: proto.String("S0")}, State: &state,
+		Reason: mesos.TaskStatus_REASON_RECONCILIATION.Enum(), Source: mesos.TaskStatus_SOURCE_MASTER.Enum(),
+	}}}
 }
 
 func (w *wire) update(task string, status *mesos.TaskStatus) {

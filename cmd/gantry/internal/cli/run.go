@@ -113,7 +113,6 @@ func (s *session) runJob(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	defer scheduler.Close()
 
 	to := s.outputs(j.raw)
 	if s.json {

@@ -178,16 +178,67 @@ func TestRunEndsTheTaskOnInterrupt(t *testing.T) {
 	}
 }
 
-func TestRunSurvivesNoMaster(t *testing.T) {
+// The connection breaks while the task is launched, once; what the next master knows of the task is told when it is asked.
+func TestRunRejoins(t *testing.T) {
+	for name, c := range map[string]struct {
+		play func(w *wire, task string) // tells of the task
+		want map[schedulerpb.Call_Type]int
+	}{
+		"the task runs": {func(w *wire, task string) {
+			w.reconciled(task, mesos.TaskState_TASK_RUNNING)
+			w.update(task, exited("7"))
+		}, map[schedulerpb.Call_Type]int{schedulerpb.Call_ACCEPT: 1, schedulerpb.Call_REVIVE: 0}},
+		"the task was lost with the master": {func(w *wire, task string) {
+			w.reconciled(task, mesos.TaskState_TASK_GONE)
+		}, map[schedulerpb.Call_Type]int{schedulerpb.Call_ACCEPT: 2, schedulerpb.Call_REVIVE: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			var task string
+			broken := false
+			w.play = func(w *wire, call *schedulerpb.Call) {
+				switch call.GetType() {
+				case schedulerpb.Call_ACCEPT:
+					task = launched(call).GetTaskId().GetValue()
+					if broken {
+						w.update(task, exited("7"))
+						return
+					}
+					broken = true
+					w.server.CloseClientConnections()
+				case schedulerpb.Call_RECONCILE:
+					if got := call.GetReconcile().GetTasks()[0].GetTaskId().GetValue(); got != task {
+						t.Errorf("task %s is asked for, want %s", got, task)
+					}
+					c.play(w, task)
+				case schedulerpb.Call_REVIVE:
+					w.offer("O2", 2, 4096)
+				}
+			}
+			w.offer("O1", 2, 4096)
+			if status, _, errOut := gantry(t.Context(), w, "run", "true"); status != 7 {
+				t.Errorf("status %d, stderr %q", status, errOut)
+			}
+			for what, want := range c.want {
+				if got := w.said(what); got != want {
+					t.Errorf("%d calls of %s, want %d", got, what, want)
+				}
+			}
+		})
+	}
+}
+
+func TestRunEndsWhenTheFrameworkIsNoMore(t *testing.T) {
 	w := newWire(t)
 	w.play = func(w *wire, call *schedulerpb.Call) {
 		if call.GetType() == schedulerpb.Call_ACCEPT {
+			w.refuse("Framework has been removed")
 			w.server.CloseClientConnections()
 		}
 	}
 	w.offer("O1", 2, 4096)
 	status, _, errOut := gantry(t.Context(), w, "run", "true")
-	if status != exitNotRun {
+	if status != exitNotRun || !strings.Contains(errOut, "Framework has been removed") {
 		t.Errorf("status %d, stderr %q", status, errOut)
 	}
 }

@@ -30,13 +30,18 @@ const (
 // runner is the scheduler of one task. One goroutine owns it.
 type runner struct {
 	client    *client.Client
-	scheduler *client.Session
+	scheduler *client.Session // that has ended while away
 	job       job
 	task      string // its id
 	to        outputs
 	notices   io.Writer
 
-	launched    bool
+	launched    bool           // or at least told to be
+	agent       *mesos.AgentID // of the task, once it is launched
+	box         client.Sandbox
+	seen        bool // an agent has told of the task
+	unsure      bool // what became of the task while there was no master
+	away        bool // there is no master
 	interrupted bool
 	patience    *time.Timer  // for an agent with room, then for the end of a task that was asked to end
 	largest     *mesos.Offer // the roomiest of those that were too small
@@ -48,8 +53,8 @@ type runner struct {
 // the person's wish to end the task; calls are made in conversation.
 func (r *runner) run(ctx, conversation context.Context) (*mesos.TaskStatus, error) {
 	events := make(chan *schedulerpb.Event)
-	broken := make(chan error, 1)
-	go func() { broken <- r.listen(conversation, events) }()
+	broken, back := make(chan error, 1), make(chan rejoined, 1)
+	go func(s *client.Session) { broken <- listen(conversation, s, events) }(r.scheduler)
 
 	r.ended = make(chan struct{})
 	interrupt := ctx.Done()
@@ -57,6 +62,8 @@ func (r *runner) run(ctx, conversation context.Context) (*mesos.TaskStatus, erro
 	defer r.patience.Stop()
 	notice := time.NewTimer(min(noticeAfter, r.job.wait))
 	defer notice.Stop()
+	ask := time.NewTicker(askEvery)
+	defer ask.Stop()
 	for {
 		select {
 		case event := <-events:
@@ -65,10 +72,24 @@ func (r *runner) run(ctx, conversation context.Context) (*mesos.TaskStatus, erro
 				return nil, err
 			}
 			if end != nil {
-				return end, r.finish(conversation, end)
+				r.finish(conversation, end)
+				return end, nil
 			}
 		case err := <-broken:
-			return nil, fmt.Errorf("the connection to the master ended (%w), and the task with it", err)
+			r.away = true
+			go func() { back <- r.rejoin(conversation, err) }()
+		case again := <-back:
+			if again.err != nil {
+				return nil, again.err
+			}
+			go func() { broken <- listen(conversation, again.session, events) }()
+			if err := r.resume(conversation, again.session); err != nil {
+				return nil, err
+			}
+		case <-ask.C:
+			if err := r.reconcile(conversation); err != nil {
+				return nil, err
+			}
 		case <-notice.C:
 			if !r.launched {
 				fmt.Fprintf(r.notices, "gantry: waiting: %s\n", r.noRoom())
@@ -95,9 +116,9 @@ func (r *runner) run(ctx, conversation context.Context) (*mesos.TaskStatus, erro
 }
 
 // listen passes events on until the conversation or the connection ends.
-func (r *runner) listen(ctx context.Context, events chan<- *schedulerpb.Event) error {
+func listen(ctx context.Context, s *client.Session, events chan<- *schedulerpb.Event) error {
 	for {
-		event, err := r.scheduler.Next()
+		event, err := s.Next()
 		if err != nil {
 			return err
 		}
@@ -139,7 +160,7 @@ func (r *runner) choose(ctx context.Context, offers []*mesos.Offer) error {
 	if len(declined) == 0 {
 		return nil
 	}
-	return r.scheduler.Call(ctx, &schedulerpb.Call{
+	return r.call(ctx, &schedulerpb.Call{
 		Type: schedulerpb.Call_DECLINE.Enum(),
 		Decline: &schedulerpb.Call_Decline{
 			OfferIds: declined, Filters: &mesos.Filters{RefuseSeconds: proto.Float64(refuseSeconds)},
@@ -148,7 +169,8 @@ func (r *runner) choose(ctx context.Context, offers []*mesos.Offer) error {
 }
 
 func (r *runner) launch(ctx context.Context, offer *mesos.Offer, resources []*mesos.Resource) error {
-	r.launched = true
+	r.launched, r.agent = true, offer.AgentId
+	r.box = client.Sandbox{Agent: client.OfferAddress(offer), Framework: r.scheduler.FrameworkID(), Task: r.task}
 	launch := &mesos.Offer_Operation{
 		Type:   mesos.Offer_Operation_LAUNCH.Enum(),
 		Launch: &mesos.Offer_Operation_Launch{TaskInfos: []*mesos.TaskInfo{r.taskInfo(offer, resources)}},
@@ -159,10 +181,14 @@ func (r *runner) launch(ctx context.Context, offer *mesos.Offer, resources []*me
 			OfferIds: []*mesos.OfferID{offer.Id}, Operations: []*mesos.Offer_Operation{launch},
 		},
 	}
-	if err := r.scheduler.Call(ctx, accept); err != nil {
+	if err := r.call(ctx, accept); err != nil {
 		return err
 	}
-	return r.scheduler.Call(ctx, &schedulerpb.Call{
+	return r.suppress(ctx)
+}
+
+func (r *runner) suppress(ctx context.Context) error {
+	return r.call(ctx, &schedulerpb.Call{
 		Type: schedulerpb.Call_SUPPRESS.Enum(), Suppress: &schedulerpb.Call_Suppress{},
 	})
 }
@@ -232,7 +258,7 @@ func (r *runner) noRoom() string {
 // update acknowledges a status and acts on it; it returns the one that is the last.
 func (r *runner) update(ctx context.Context, status *mesos.TaskStatus) (*mesos.TaskStatus, error) {
 	if len(status.GetUuid()) > 0 {
-		err := r.scheduler.Call(ctx, &schedulerpb.Call{
+		err := r.call(ctx, &schedulerpb.Call{
 			Type: schedulerpb.Call_ACKNOWLEDGE.Enum(),
 			Acknowledge: &schedulerpb.Call_Acknowledge{
 				AgentId: status.AgentId, TaskId: status.TaskId, Uuid: status.Uuid,
@@ -242,82 +268,80 @@ func (r *runner) update(ctx context.Context, status *mesos.TaskStatus) (*mesos.T
 			return nil, err
 		}
 	}
-	switch {
-	case status.GetTaskId().GetValue() != r.task:
+	if status.GetTaskId().GetValue() != r.task {
 		return nil, nil // of an attempt that was given up
-	case status.GetReason() == mesos.TaskStatus_REASON_INVALID_OFFERS && !r.interrupted:
+	}
+	r.unsure = false
+	r.seen = r.seen || len(status.GetUuid()) > 0
+	switch {
+	case r.neverRan(status) && !r.interrupted:
 		return nil, r.retry(ctx)
 	case terminalState(status.GetState().String()):
 		return status, nil
 	case status.GetState() == mesos.TaskState_TASK_RUNNING:
-		return nil, r.follow(ctx, status)
+		r.follow(ctx)
 	}
 	return nil, nil
 }
 
-// retry waits for other offers: the one that was taken had been withdrawn.
+// neverRan says whether the offer that was taken had been withdrawn, or the task was lost with a master before its agent heard
+// of it.
+func (r *runner) neverRan(status *mesos.TaskStatus) bool {
+	switch status.GetReason() {
+	case mesos.TaskStatus_REASON_INVALID_OFFERS:
+		return true
+	case mesos.TaskStatus_REASON_RECONCILIATION:
+		return !r.seen && terminalState(status.GetState().String())
+	}
+	return false
+}
+
+// retry waits for other offers.
 func (r *runner) retry(ctx context.Context) error {
 	r.launched = false
 	r.patience.Reset(r.job.wait)
 	r.nameTask()
-	return r.scheduler.Call(ctx, &schedulerpb.Call{
+	return r.call(ctx, &schedulerpb.Call{
 		Type: schedulerpb.Call_REVIVE.Enum(), Revive: &schedulerpb.Call_Revive{},
 	})
 }
 
 // follow starts to copy the output, once.
-func (r *runner) follow(ctx context.Context, status *mesos.TaskStatus) error {
+func (r *runner) follow(ctx context.Context) {
 	if r.followed != nil {
-		return nil
+		return
 	}
-	agents, err := r.client.Agents(ctx)
-	if err != nil {
-		return fmt.Errorf("find the agent of task %s: %w", r.task, err)
-	}
-	for _, a := range agents {
-		if a.GetAgentInfo().GetId().GetValue() != status.GetAgentId().GetValue() {
-			continue
-		}
-		r.followed = make(chan error, 1)
-		box := client.Sandbox{
-			Agent: client.AgentAddress(a.GetAgentInfo()), Framework: r.scheduler.FrameworkID(), Task: r.task,
-		}
-		go func() {
-			r.followed <- tail{client: r.client, box: box, done: r.ended}.copy(ctx, r.to)
-		}()
-		return nil
-	}
-	return nil // the agent left; its task's end will be told
+	r.followed = make(chan error, 1)
+	go func() {
+		r.followed <- tail{client: r.client, box: r.box, done: r.ended}.copy(ctx, r.to)
+	}()
 }
 
 // finish waits until the output is complete. A task may have ended before it was seen to run.
-func (r *runner) finish(ctx context.Context, end *mesos.TaskStatus) error {
+func (r *runner) finish(ctx context.Context, end *mesos.TaskStatus) {
 	close(r.ended)
 	if end.GetSource() != mesos.TaskStatus_SOURCE_MASTER {
-		if err := r.follow(ctx, end); err != nil {
-			return err
-		}
+		r.follow(ctx)
 	}
 	if r.followed == nil {
-		return nil
+		return
 	}
 	if err := <-r.followed; err != nil {
 		fmt.Fprintf(r.notices, "gantry: the output is not complete: %v\n", err)
 	}
-	return nil
 }
 
 func (r *runner) kill(ctx context.Context) error {
 	fmt.Fprintf(r.notices, "gantry: ending task %s\n", r.task)
-	return r.scheduler.Call(ctx, &schedulerpb.Call{
+	return r.call(ctx, &schedulerpb.Call{
 		Type: schedulerpb.Call_KILL.Enum(),
 		Kill: &schedulerpb.Call_Kill{TaskId: &mesos.TaskID{Value: &r.task}},
 	})
 }
 
-// tearDown removes the framework, and with it a task that still runs.
+// tearDown removes the framework, and with it a task that still runs. A master that is away removes what does not come back.
 func (r *runner) tearDown(ctx context.Context) error {
-	return r.scheduler.Call(ctx, &schedulerpb.Call{Type: schedulerpb.Call_TEARDOWN.Enum()})
+	return r.call(ctx, &schedulerpb.Call{Type: schedulerpb.Call_TEARDOWN.Enum()})
 }
 
 // exitStatus turns a last status into the exit status of this process, and reports whether that says it all.

@@ -18,7 +18,8 @@ type tail struct {
 	done   <-chan struct{} // closed when nothing more will be written
 }
 
-// copy follows both files until done is closed and their ends are reached. A file that is not there is empty.
+// copy follows both files until done is closed and their ends are reached. A file that is not there is empty, and what fails
+// before the end is tried again: an agent may be away for a moment.
 func (t tail) copy(ctx context.Context, to outputs) error {
 	files := []struct {
 		name   string
@@ -36,7 +37,7 @@ func (t tail) copy(ctx context.Context, to outputs) error {
 		for i := range files {
 			n, err := t.drain(ctx, files[i].name, files[i].offset, files[i].to)
 			files[i].offset += n
-			if err != nil {
+			if err != nil && last {
 				return elsewhere("the agent", err)
 			}
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,15 +26,19 @@ type taskView struct {
 	Agent       string  `json:"agent"` // HOST:PORT; empty when the agent is not known any more
 	CPUs        float64 `json:"cpus"`
 	MemMB       float64 `json:"mem_mb"`
+	Usage       *usage  `json:"usage,omitempty"`   // of its container; nothing where it is not measured
 	Message     string  `json:"message,omitempty"` // of the last status
+
+	executor string // its id
 }
 
 func (s *session) taskCommand() *cobra.Command {
 	group := parent("task", "Tasks: what runs, its output, its end")
 	group.Example = `  gantry task list
   gantry task logs -f hello-web.1f2e
-  gantry task kill hello-web.1f2e`
-	group.AddCommand(s.taskListCommand(), s.taskLogsCommand(), s.taskKillCommand())
+  gantry task kill hello-web.1f2e
+  gantry task trace hello-web.1f2e`
+	group.AddCommand(s.taskListCommand(), s.taskLogsCommand(), s.taskKillCommand(), s.taskTraceCommand())
 	return group
 }
 
@@ -41,8 +46,11 @@ func (s *session) taskListCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "The tasks of every framework",
-		Args:  cobra.NoArgs,
+		Short: "The tasks of every framework, and what they use",
+		Long: `Lists the tasks: what each was given (CPUS, MB) and what its container has used: CPU time since
+its start, memory now, bytes received and sent. Tasks of one executor share a container.
+A dash stands for what is not measured, as the task has not started or the host lacks the means.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.client()
 			if err != nil {
@@ -56,17 +64,21 @@ func (s *session) taskListCommand() *cobra.Command {
 			if !all {
 				views = slices.DeleteFunc(views, func(v taskView) bool { return terminalState(v.State) })
 			}
-			return s.show(views, func(t *table) {
-				t.row("TASK", "STATE", "FRAMEWORK", "AGENT", "CPUS", "MB", "MESSAGE")
-				for _, v := range views {
-					t.row(v.ID, stateWord(v.State), v.Framework, v.Agent, number(v.CPUs), number(v.MemMB), v.Message)
-				}
-			})
+			s.measure(cmd.Context(), c, views)
+			return s.show(views, func(t *table) { drawTasks(t, views) })
 		},
 	}
 	s.jsonFlag(c)
 	c.Flags().BoolVarP(&all, "all", "a", false, "include tasks that have ended")
 	return c
+}
+
+func drawTasks(t *table, views []taskView) {
+	t.row("TASK", "STATE", "FRAMEWORK", "AGENT", "CPUS", "CPU TIME", "MB", "MB USED", "RECEIVED", "SENT", "MESSAGE")
+	for _, v := range views {
+		t.row(v.ID, stateWord(v.State), v.Framework, v.Agent, number(v.CPUs), v.Usage.cpuTime(), number(v.MemMB), v.Usage.mem(),
+			v.Usage.received(), v.Usage.sent(), v.Message)
+	}
 }
 
 // tasksOf lists every task of the state, those that ended last.
@@ -93,6 +105,7 @@ func tasksOf(state *masterpb.Response_GetState) []taskView {
 			Agent:       agents[t.GetAgentId().GetValue()],
 			CPUs:        scalar(t.GetResources(), "cpus"),
 			MemMB:       scalar(t.GetResources(), "mem"),
+			executor:    cmp.Or(t.GetExecutorId().GetValue(), t.GetTaskId().GetValue()),
 		}
 		if n := len(t.GetStatuses()); n > 0 {
 			v.Message = t.GetStatuses()[n-1].GetMessage()

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
+	"time"
 
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	agentpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/agent"
@@ -78,6 +80,12 @@ func AgentAddress(info *mesos.AgentInfo) string {
 	return net.JoinHostPort(info.GetHostname(), strconv.Itoa(int(info.GetPort())))
 }
 
+// OfferAddress returns HOST:PORT of the API of the agent that an offer is of.
+func OfferAddress(offer *mesos.Offer) string {
+	at := offer.GetUrl().GetAddress()
+	return net.JoinHostPort(at.GetHostname(), strconv.Itoa(int(at.GetPort())))
+}
+
 // Sandbox is where one task's files are.
 type Sandbox struct {
 	Agent     string // HOST:PORT of the agent's API
@@ -105,4 +113,46 @@ func (c *Client) Read(ctx context.Context, s Sandbox, file string, offset uint64
 		return nil, errors.New("the agent answered READ_FILE with something else")
 	}
 	return answer.ReadFile.GetData(), nil
+}
+
+// Containers returns the living containers of the agent at HOST:PORT, with what they use.
+func (c *Client) Containers(ctx context.Context, agent string) ([]*agentpb.Response_GetContainers_Container, error) {
+	call := &agentpb.Call{Type: agentpb.Call_GET_CONTAINERS.Enum(), GetContainers: &agentpb.Call_GetContainers{}}
+	answer := new(agentpb.Response)
+	if err := c.post(ctx, agent, "/api/v1", call, answer); err != nil {
+		return nil, fmt.Errorf("measure the containers of agent %s: %w", agent, err)
+	}
+	return answer.GetGetContainers().GetContainers(), nil
+}
+
+// Mark is one step of a task's way.
+type Mark struct {
+	Step string `json:"step"`
+
+	// State is that of the status which the step is about; empty if it is about none.
+	State string `json:"state,omitempty"`
+
+	// By is who did it: "allocator", "framework", "master", "agent" or "keeper".
+	By string `json:"by"`
+
+	// At is by the clock of the host whose daemon was asked.
+	At time.Time `json:"at"`
+}
+
+// Trace returns what the master or agent at HOST:PORT saw of a task's way, in order; nothing if it remembers no such task.
+func (c *Client) Trace(ctx context.Context, daemon, framework, task string) ([]Mark, error) {
+	var answer struct {
+		Traces []struct {
+			Marks []Mark `json:"marks"`
+		} `json:"traces"`
+	}
+	query := url.Values{"framework": {framework}, "task": {task}}
+	r := request{method: http.MethodGet, address: daemon, path: "/gantry/v1/trace?" + query.Encode()}
+	if err := c.rest(ctx, r, nil, &answer); err != nil {
+		return nil, fmt.Errorf("trace task %s: %w", task, err)
+	}
+	if len(answer.Traces) == 0 {
+		return nil, nil
+	}
+	return answer.Traces[0].Marks, nil
 }

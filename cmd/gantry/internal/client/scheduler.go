@@ -22,6 +22,9 @@ const (
 	maxEventBytes = 64 << 20
 )
 
+// ErrRejected says that the master does not let the framework subscribe.
+var ErrRejected = errors.New("the master rejected the framework")
+
 // Session is one subscription of a scheduler. Next is for one goroutine; Call may be used by others beside it.
 type Session struct {
 	client    *Client
@@ -31,7 +34,8 @@ type Session struct {
 	records   *recordio.Reader
 }
 
-// Subscribe registers a framework and waits for SUBSCRIBED. The session ends with ctx, with Close, or when the
+// Subscribe registers a framework, or one that has an id again, and waits for SUBSCRIBED: ErrRejected if the master answers
+// with an error instead. The session ends with ctx, with Close, or when the
 // master goes.
 func (c *Client) Subscribe(ctx context.Context, info *mesos.FrameworkInfo) (*Session, error) {
 	call := &schedulerpb.Call{
@@ -58,7 +62,7 @@ func (c *Client) Subscribe(ctx context.Context, info *mesos.FrameworkInfo) (*Ses
 	switch {
 	case err != nil:
 	case event.GetType() == schedulerpb.Event_ERROR:
-		err = errors.New(event.GetError().GetMessage())
+		err = fmt.Errorf("%w: %s", ErrRejected, event.GetError().GetMessage())
 	case event.GetType() != schedulerpb.Event_SUBSCRIBED:
 		err = fmt.Errorf("the first event was %s", event.GetType())
 	}

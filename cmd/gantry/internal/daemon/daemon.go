@@ -109,7 +109,8 @@ func readJSON(path string, into any) error {
 	return nil
 }
 
-// writeJSON writes a new file beside path and renames it, so that a reader sees the old text or the new one.
+// writeJSON writes a new file beside path and renames it, so that a reader sees the old text or the new one. A path has one
+// writer at a time, so what one that was killed left is the next one's to overwrite.
 func writeJSON(path string, v any) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
@@ -120,14 +121,9 @@ func writeJSON(path string, v any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+	fresh := path + ".new"
+	if err := errors.Join(os.WriteFile(fresh, text.Bytes(), 0o644), os.Chmod(fresh, 0o644)); err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(text.Bytes())
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return os.Rename(fresh, path)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,9 +17,10 @@ import (
 )
 
 const (
-	firstPause = 250 * time.Millisecond // before a daemon that died is started again; doubles
+	// A daemon that dies is started again at once, and if it dies again soon, after a pause that doubles.
+	firstPause = 250 * time.Millisecond
 	maxPause   = 30 * time.Second
-	soundAfter = time.Minute // a daemon that lived so long starts with the first pause again
+	soundAfter = 10 * time.Second // a daemon that lived so long did not die soon
 
 	// maxAttempts is how often a daemon that has never been ready is tried.
 	maxAttempts = 3
@@ -66,7 +68,7 @@ func (c *child) supervise(ctx, force context.Context) error {
 	// The kernel kills a child when the thread that started it ends: keep this one for as long as there is a child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pause := firstPause
+	var pause time.Duration
 	for attempt := 1; ; attempt++ {
 		begun := time.Now()
 		err := c.once(ctx, force)
@@ -82,16 +84,23 @@ func (c *child) supervise(ctx, force context.Context) error {
 				strings.Join(c.lastWords(), "\n  "), c.log.path)
 		}
 		if time.Since(begun) > soundAfter {
-			pause = firstPause
+			pause = 0
 		}
-		c.say("%s ended (%v): starting it again in %s", c.name, err, pause)
+		c.say("%s ended (%v): starting it again%s", c.name, err, after(pause))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(pause - rand.N(pause/4+1)): // not all at the same moment that died at the same moment
 		}
-		pause = min(2*pause, maxPause)
+		pause = min(max(2*pause, firstPause), maxPause)
 	}
+}
+
+func after(pause time.Duration) string {
+	if pause == 0 {
+		return ""
+	}
+	return " in " + pause.String()
 }
 
 func (c *child) lastWords() []string {
