@@ -15,7 +15,7 @@ ARGS     ?=
 # The kernel that test-v2 boots; it has no cgroups but those of version 2.
 KERNEL := .tools/v2/vmlinuz
 
-.PHONY: build up test test-v2 test-all torture sim check fuzz bench generate deps clean
+.PHONY: build up test test-v2 test-all torture sim check fuzz bench generate protos deps test-deps clean
 
 # bin/gantry, bin/gantry-keeper (static, with cgo), bin/plugins/KIND-NAME and bin/examples/NAME.
 build: deps
@@ -39,10 +39,13 @@ up: build
 # As root a test may not skip for want of rights: the whole product is tested.
 test test-all: export GANTRY_REQUIRE_ROOT := $(shell test "$$(id -u)" = 0 && echo 1)
 
-test: build
-	@status=0; \
-	.ci/suite unit go test -timeout 5m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
-	.ci/suite e2e go test -count=1 -timeout 9m ./cmd/gantry/e2e || status=1; \
+# Unit tests, then the built binaries; then whether what compat.tsv claims was proven by one of them.
+test: build test-deps
+	@rm -rf bin/results; status=0; \
+	.ci/suite unit .ci/gotest bin/results/unit.json -timeout 6m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
+	.ci/suite e2e .ci/gotest bin/results/e2e.json -count=1 -timeout 14m ./cmd/gantry/e2e || status=1; \
+	test "$$(id -u)" != 0 || GANTRY_TEST_RESULTS=$(CURDIR)/bin/results/unit.json:$(CURDIR)/bin/results/e2e.json \
+		.ci/suite compat go test -count=1 -run 'TestClaims$$' ./cmd/gantry/internal/compat || status=1; \
 	exit $$status
 
 # A cluster whose parts are killed, stopped and ended at random, and looked at from outside: make torture SEED=7 ROUNDS=100
@@ -50,6 +53,12 @@ SEED   ?= $(shell date +%s)
 ROUNDS ?= 100
 torture: build
 	go test -count=1 -timeout 3h -v -run '^TestTorture$$' ./cmd/gantry/e2e -seed $(SEED) -rounds $(ROUNDS)
+
+# Clusters simulated from seeds, each with faults for HOURS and then a calm end: make sim SEED=7 SEEDS=1 HOURS=8
+SEEDS ?= 300
+HOURS ?= 0.5
+sim:
+	go run ./cmd/gantry-sim -seed $(SEED) -seeds $(SEEDS) -hours $(HOURS)
 
 # Isolators, keeper and a day of a cluster on a host with nothing but cgroup v2: a virtual machine, emulated (amd64).
 test-v2: build $(KERNEL)
@@ -67,6 +76,7 @@ $(KERNEL):
 test-all: build check
 	@status=0; \
 	.ci/suite race go test -race -timeout 15m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
+	.ci/suite mutants go test -count=1 -timeout 30m ./kernel/sim -run PlantedBugs -long || status=1; \
 	.ci/suite e2e go test -count=1 -timeout 40m ./cmd/gantry/e2e -rounds 100 || status=1; \
 	$(MAKE) --no-print-directory test-v2 || status=1; \
 	.ci/suite fuzz $(MAKE) fuzz || status=1; \
@@ -77,7 +87,7 @@ check: deps
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	go mod tidy -diff
-	@if command -v protoc >/dev/null; then $(MAKE) --no-print-directory generate && \
+	@if command -v protoc >/dev/null; then $(MAKE) --no-print-directory protos && \
 		git diff --exit-code -I '^//.*protoc' -- '*.pb.go' || { echo "make generate, and commit what it makes"; exit 1; }; fi
 
 # Each fuzz target for $(FUZZTIME).
@@ -95,7 +105,12 @@ bench:
 	go test -run '^$$' -bench . -benchmem $$(grep -rl '^func Benchmark' --include='*_test.go' kernel sdk plugins isolators | xargs -n1 dirname | sort -u | sed 's|^|./|') | tee bin/bench.txt
 	@test ! -f bin/bench.old.txt || $(TOOL) benchstat bin/bench.old.txt bin/bench.txt
 
-generate:
+generate: protos
+	@test -f /usr/include/bpf/bpf_helpers.h && command -v clang >/dev/null || { \
+		apt-get update && apt-get install -y --no-install-recommends clang libbpf-dev; }
+	go generate ./isolators/meter
+
+protos:
 	@command -v protoc >/dev/null && test -f /usr/include/google/protobuf/duration.proto || { \
 		apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev; }
 	sdk/proto/generate.sh
@@ -107,6 +122,14 @@ deps:
 		test "$$(id -u)" = 0 || { echo "run make deps as root, once"; exit 1; }; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
+
+# Clients of others are tested, one of them in JavaScript, and a plugin in C is compiled to WASM.
+test-deps:
+	@command -v npm >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
+		echo "installing clang, lld, nodejs and npm"; \
+		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld \
+			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; }
 
 clean:
 	rm -rf bin

@@ -219,7 +219,7 @@ func (h *host) spec(t testing.TB, id string, argv ...string) *containerpb.Spec {
 		Hostname:   "box",
 		Labels:     map[string]string{"task": id},
 	}
-	if err := rootfs.Compose(spec, filepath.Join(h.work, "roots", id), box); err != nil {
+	if err := rootfs.Compose(spec, filepath.Join(h.work, "roots"), box); err != nil {
 		t.Fatal(err)
 	}
 	return spec

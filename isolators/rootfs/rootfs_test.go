@@ -1,11 +1,13 @@
 package rootfs_test
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gantry-project/gantry/isolators/rootfs"
@@ -68,14 +70,81 @@ func TestMountsHaveTheirPlace(t *testing.T) {
 			t.Errorf("%s cannot be bound to its place: %v", m.GetSource(), err)
 		}
 	}
-	for path, target := range spec.GetLinks() {
-		if _, err := os.Lstat(filepath.Join(spec.GetRootfs(), path)); err == nil {
-			t.Errorf("something stands where %s shall link to %s", path, target)
+	if info, err := os.Stat(filepath.Join(spec.GetRootfs(), "bin")); err != nil && !os.IsNotExist(err) || info != nil && !info.IsDir() {
+		t.Errorf("/bin is %v, %v", info, err)
+	}
+	if _, err := os.Lstat(filepath.Join(spec.GetRootfs(), "bin")); err != nil {
+		t.Error("there is no /bin")
+	}
+}
+
+func TestSmallFilesAreCopied(t *testing.T) {
+	spec := compose(t, nil)
+	for _, path := range []string{"/etc/passwd", "/etc/group", "/etc/nsswitch.conf"} {
+		want, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(spec.GetRootfs(), path)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is %q, %v, and the host's %q", path, got, err, want)
+		}
+		if slices.ContainsFunc(spec.GetMounts(), func(m *containerpb.Mount) bool { return m.GetTarget() == path }) {
+			t.Errorf("%s is copied, and mounted as well", path)
 		}
 	}
-	shell := slices.ContainsFunc(spec.GetMounts(), func(m *containerpb.Mount) bool { return m.GetTarget() == "/bin" })
-	if spec.GetLinks()["/bin"] == "" && !shell {
-		t.Error("there is no /bin")
+}
+
+func TestRootIsShared(t *testing.T) {
+	dir := t.TempDir()
+	var roots []string
+	for range 8 {
+		roots = append(roots, "")
+	}
+	var group sync.WaitGroup
+	for i := range roots {
+		group.Go(func() {
+			spec := new(containerpb.Spec)
+			if err := rootfs.Compose(spec, dir, "/tmp"); err != nil {
+				t.Error(err)
+			}
+			roots[i] = spec.GetRootfs()
+		})
+	}
+	group.Wait()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || len(slices.Compact(roots)) != 1 {
+		t.Errorf("the roots are %v; the directory has %v", roots, entries)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	dir := t.TempDir()
+	spec := new(containerpb.Spec)
+	if err := rootfs.Compose(spec, dir, "/tmp"); err != nil {
+		t.Fatal(err)
+	}
+	used, old := filepath.Join(dir, "used"), filepath.Join(dir, "old")
+	for _, root := range []string{used, old} {
+		if err := os.MkdirAll(filepath.Join(root, "usr"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rootfs.Prune(dir, []string{used}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{spec.GetRootfs(): true, used: true, old: false} {
+		if _, err := os.Stat(path); (err == nil) != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if err := rootfs.Prune(filepath.Join(dir, "missing"), nil); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -93,7 +162,7 @@ func TestTemporaryFilesAreBounded(t *testing.T) {
 }
 
 func TestComposeRefuses(t *testing.T) {
-	for _, dirs := range [][2]string{{"relative", "/tmp"}, {filepath.Join(t.TempDir(), "r"), "relative"}, {t.TempDir(), "/tmp"}} {
+	for _, dirs := range [][2]string{{"relative", "/tmp"}, {filepath.Join(t.TempDir(), "r"), "relative"}} {
 		spec := new(containerpb.Spec)
 		if err := rootfs.Compose(spec, dirs[0], dirs[1]); err == nil {
 			t.Errorf("Compose(%q, %q) succeeds", dirs[0], dirs[1])

@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
-	"github.com/gantry-project/gantry/isolators/seccomp"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
@@ -40,19 +39,14 @@ var (
 	}
 )
 
-// translate makes libcontainer's configuration of spec.
+// translate makes libcontainer's configuration of spec, but for the seccomp filter.
 func (r *Runtime) translate(spec *containerpb.Spec) (*configs.Config, *libcontainer.Process, error) {
 	if err := validate(spec); err != nil {
-		return nil, nil, err
-	}
-	filter, err := seccomp.Default(spec.GetCapabilities())
-	if err != nil {
 		return nil, nil, err
 	}
 	linux := &specs.Linux{
 		CgroupsPath:   spec.GetCgroup(),
 		Resources:     resources(spec.GetLimits(), r.cgroups.Swap),
-		Seccomp:       filter,
 		MaskedPaths:   maskedPaths,
 		ReadonlyPaths: readonlyPaths,
 	}
@@ -110,6 +104,11 @@ func validate(spec *containerpb.Spec) error {
 	for _, s := range slices.Concat(spec.GetArgv(), spec.GetEnv()) {
 		if strings.ContainsRune(s, 0) {
 			return fmt.Errorf("arguments and environment cannot hold a zero byte: %q", s)
+		}
+	}
+	for _, v := range spec.GetEnv() {
+		if strings.Index(v, "=") < 1 {
+			return fmt.Errorf("environment variable %q is not like NAME=value", v)
 		}
 	}
 	return cgroup.Check(spec.GetCgroup())

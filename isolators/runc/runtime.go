@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	// Without this, libcontainer can't limit access to devices.
 	_ "github.com/opencontainers/cgroups/devices"
 	"github.com/opencontainers/runc/libcontainer"
 	// Makes re-executions of the program enter the container's namespaces.
 	_ "github.com/opencontainers/runc/libcontainer/nsenter"
-	"github.com/opencontainers/runc/libcontainer/seccomp"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/isolators/internal/sys"
@@ -28,8 +28,6 @@ var (
 	ErrGone = errors.New("container is gone")
 	// ErrNeverRan says that the program of the container to adopt had not begun.
 	ErrNeverRan = errors.New("container never ran")
-	// ErrNoSeccomp says that the program was built without the tag seccomp.
-	ErrNoSeccomp = errors.New("this program was built without seccomp: build it with -tags seccomp")
 )
 
 // Init is the first process of a container before it becomes the container's program.
@@ -41,6 +39,7 @@ type Runtime struct {
 	dir     string
 	parent  string
 	cgroups cgroup.Features
+	filters *filters
 	log     *slog.Logger
 	// tellsExits says that the kernel tells how another's child ended.
 	tellsExits bool
@@ -51,8 +50,10 @@ type Runtime struct {
 // refuses to work where containers could not be confined: without seccomp, or without the
 // cgroup controllers that limit them. Libcontainer's own log goes to log.
 func New(dir, parent string, log *slog.Logger) (*Runtime, error) {
-	if !seccomp.Enabled {
-		return nil, ErrNoSeccomp
+	// Every container without capabilities has it; who cannot make it can confine none.
+	confine := new(filters)
+	if _, err := confine.of(nil); err != nil {
+		return nil, err
 	}
 	features, err := cgroup.Probe()
 	if err != nil {
@@ -62,7 +63,7 @@ func New(dir, parent string, log *slog.Logger) (*Runtime, error) {
 		return nil, fmt.Errorf("this host does not offer the cgroup controllers %v, and containers cannot be limited without", missing)
 	}
 	redirectLog(log)
-	r := &Runtime{dir: dir, parent: parent, cgroups: features, log: log, tellsExits: sys.TellsExits()}
+	r := &Runtime{dir: dir, parent: parent, cgroups: features, log: log, filters: confine, tellsExits: sys.TellsExits()}
 	if !r.tellsExits {
 		log.Info("this kernel does not tell how another's child ended (Linux 6.15 and later do): if keeper and reaper die together, the ends of their containers will not be known")
 	}
@@ -94,23 +95,46 @@ func (r *Runtime) start(ctx context.Context, spec *containerpb.Spec) (*Container
 	defer stdout.Close()
 	defer stderr.Close()
 	process.Stdout, process.Stderr = stdout, stderr
+	filter, err := r.filters.of(spec.GetCapabilities())
+	if err != nil {
+		return nil, err
+	}
+	way, err := confined(process, filter)
+	if err != nil {
+		return nil, err
+	}
+	defer way.close()
 	lc, err := libcontainer.Create(r.dir, spec.GetId(), config)
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.run(lc, process, spec)
+	c, err := r.run(lc, process, way, spec)
 	if err != nil {
 		return nil, errors.Join(err, r.clear(ctx, spec.GetId(), spec.GetCgroup()))
 	}
 	return c, nil
 }
 
-// run sets CPU time's limit only when libcontainer has done its part: under a low limit
-// that part would take seconds.
-func (r *Runtime) run(lc *libcontainer.Container, process *libcontainer.Process, spec *containerpb.Spec) (*Container, error) {
-	if err := lc.Start(process); err != nil {
+// run starts the first process and has it become the program.
+func (r *Runtime) run(lc *libcontainer.Container, process *libcontainer.Process, way *confinement, spec *containerpb.Spec) (*Container, error) {
+	if err := errors.Join(lc.Start(process), way.started()); err != nil {
 		return nil, err
 	}
+	c, err := r.created(process, spec)
+	if err == nil {
+		err = r.release(lc, way, c, spec)
+	}
+	if err != nil {
+		// Nobody else waits for it.
+		_ = process.Signal(syscall.SIGKILL)
+		_, _ = process.Wait()
+		return nil, err
+	}
+	return c, nil
+}
+
+// created is the container whose first process waits to become the program.
+func (r *Runtime) created(process *libcontainer.Process, spec *containerpb.Spec) (*Container, error) {
 	pid, err := process.Pid()
 	if err != nil {
 		return nil, err
@@ -123,8 +147,20 @@ func (r *Runtime) run(lc *libcontainer.Container, process *libcontainer.Process,
 	if err != nil {
 		return nil, err
 	}
+	c := r.container(spec.GetId(), spec.GetCgroup(), pid, ticks, first)
+	c.child = process
+	return c, nil
+}
+
+// release lets the program begin. CPU time's limit is set only when libcontainer has done
+// its part: under a low limit that would take seconds.
+func (r *Runtime) release(lc *libcontainer.Container, way *confinement, c *Container, spec *containerpb.Spec) error {
+	var err error
 	if quota := spec.GetLimits().GetCpuQuotaMilli(); quota > 0 {
 		err = r.cgroups.CapCPU(spec.GetCgroup(), quota)
+	}
+	if err == nil {
+		err = findProgram(c.pid, spec)
 	}
 	if err == nil {
 		err = r.begin(spec.GetId())
@@ -132,12 +168,13 @@ func (r *Runtime) run(lc *libcontainer.Container, process *libcontainer.Process,
 	if err == nil {
 		err = lc.Exec()
 	}
-	if err != nil {
-		return nil, errors.Join(err, first.Close())
+	if err == nil {
+		err = way.await()
 	}
-	c := r.container(spec.GetId(), spec.GetCgroup(), pid, ticks, first)
-	c.child = process
-	return c, nil
+	if err != nil {
+		return errors.Join(err, c.first.Close())
+	}
+	return nil
 }
 
 // container is one whose first process runs, or has run if first is nil.

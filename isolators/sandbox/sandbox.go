@@ -1,22 +1,24 @@
 // Package sandbox makes a container's working directory and fetches into it what its
 // command names.
 //
-// Only files of this host can be fetched, and only from below one directory that the
-// operator chose; without one nothing can. Links that lead out of it are not followed.
+// Files come from web servers, by http and https, or from this host: from below one
+// directory that the operator chose; without one nothing of the host can be fetched. Links
+// that lead out of it are not followed. Archives are unpacked where the command says so.
 //
 //	err := sandbox.Prepare(ctx, sandbox.Config{Dir: dir, FetchRoot: "/srv/artifacts"}, command.GetUris())
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gantry-project/gantry/isolators/internal/sys"
@@ -24,7 +26,7 @@ import (
 )
 
 // MaxFetchBytes is the default of Config.MaxBytes.
-const MaxFetchBytes = 4 << 30
+const MaxFetchBytes = 2 << 30
 
 // MaxURIs bounds what one command may fetch.
 const MaxURIs = 128
@@ -44,7 +46,7 @@ type Config struct {
 	FetchRoot string
 	// UID and GID own the sandbox and all that is fetched.
 	UID, GID int
-	// MaxBytes bounds the sum of what is fetched; zero is MaxFetchBytes.
+	// MaxBytes bounds the sum of what is fetched and unpacked; zero is MaxFetchBytes.
 	MaxBytes int64
 }
 
@@ -99,15 +101,14 @@ type fetcher struct {
 	config Config
 	// from is nil where nothing may be fetched.
 	from, to *os.Root
-	// left is how many bytes may still be fetched.
+	// left is how many bytes may still be written.
 	left int64
+	web  *http.Client
 }
 
 func newFetcher(c Config) (*fetcher, error) {
-	f := &fetcher{config: c, left: c.MaxBytes}
-	if f.left == 0 {
-		f.left = MaxFetchBytes
-	}
+	f := &fetcher{config: c, web: newClient()}
+	f.left = f.limit()
 	var err error
 	if f.to, err = os.OpenRoot(c.Dir); err != nil {
 		return nil, err
@@ -121,7 +122,10 @@ func newFetcher(c Config) (*fetcher, error) {
 	return f, nil
 }
 
+func (f *fetcher) limit() int64 { return cmp.Or(f.config.MaxBytes, MaxFetchBytes) }
+
 func (f *fetcher) close() {
+	f.web.CloseIdleConnections()
 	f.to.Close()
 	if f.from != nil {
 		f.from.Close()
@@ -129,18 +133,19 @@ func (f *fetcher) close() {
 }
 
 func (f *fetcher) fetch(ctx context.Context, uri *mesos.CommandInfo_URI) error {
-	source, err := f.source(uri.GetValue())
+	from, err := f.source(uri.GetValue())
 	if err != nil {
 		return err
 	}
-	if uri.GetExtract() && !uri.GetExecutable() && isArchive(source) {
-		return fmt.Errorf("extracting archives is %w yet: set extract to false, and unpack it in the command", ErrUnsupported)
-	}
-	target, err := target(uri, source)
+	target, err := target(uri, from.name)
 	if err != nil {
 		return err
 	}
-	in, err := f.open(source)
+	unpack, err := unpacker(uri, target)
+	if err != nil {
+		return err
+	}
+	in, err := from.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -149,11 +154,41 @@ func (f *fetcher) fetch(ctx context.Context, uri *mesos.CommandInfo_URI) error {
 	if uri.GetExecutable() {
 		mode = 0o755
 	}
-	return f.copy(ctx, in, target, mode)
+	if err := f.copy(in, target, mode); err != nil || unpack == nil {
+		return err
+	}
+	if err := f.unpack(ctx, target, unpack); err != nil {
+		return fmt.Errorf("unpack %s: %w", target, err)
+	}
+	return nil
 }
 
-// source is the path below FetchRoot that value names.
-func (f *fetcher) source(value string) (string, error) {
+// source is where a file comes from.
+type source struct {
+	// name is the path or URL path that it has there.
+	name string
+	open func(context.Context) (io.ReadCloser, error)
+}
+
+func (f *fetcher) source(value string) (source, error) {
+	if u, err := url.Parse(value); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		return source{u.Path, func(ctx context.Context) (io.ReadCloser, error) { return f.get(ctx, u) }}, nil
+	}
+	path, err := f.local(value)
+	return source{path, func(ctx context.Context) (io.ReadCloser, error) {
+		in, err := f.open(path)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{reader{ctx, in}, in}, nil
+	}}, err
+}
+
+// local is the path below FetchRoot that value names.
+func (f *fetcher) local(value string) (string, error) {
 	path := value
 	if !strings.HasPrefix(value, "/") {
 		u, err := url.Parse(value)
@@ -161,7 +196,7 @@ func (f *fetcher) source(value string) (string, error) {
 			return "", fmt.Errorf("not a URI: %w", err)
 		}
 		if u.Scheme != "file" {
-			return "", fmt.Errorf("scheme %q is %w yet: only file:// is", u.Scheme, ErrUnsupported)
+			return "", fmt.Errorf("scheme %q is %w yet: only http, https and file are", u.Scheme, ErrUnsupported)
 		}
 		if u.Host != "" && u.Host != "localhost" || !filepath.IsAbs(u.Path) {
 			return "", fmt.Errorf("%w: name a file of this host, like file:///srv/file", ErrDenied)
@@ -193,7 +228,7 @@ func (f *fetcher) open(source string) (*os.File, error) {
 		err = fmt.Errorf("%w: it is not a regular file", ErrDenied)
 	}
 	if err == nil && info.Size() > f.left {
-		err = fmt.Errorf("%w: more than %d bytes to fetch", ErrDenied, f.left)
+		err = fmt.Errorf("%w: more than %d bytes to fetch", ErrDenied, f.limit())
 	}
 	if err != nil {
 		return nil, errors.Join(err, in.Close())
@@ -202,7 +237,7 @@ func (f *fetcher) open(source string) (*os.File, error) {
 }
 
 // copy writes in to a new file at target in the sandbox.
-func (f *fetcher) copy(ctx context.Context, in io.Reader, target string, mode fs.FileMode) error {
+func (f *fetcher) copy(in io.Reader, target string, mode fs.FileMode) error {
 	if dir := filepath.Dir(target); dir != "." {
 		if err := f.makeDirs(dir); err != nil {
 			return err
@@ -212,10 +247,10 @@ func (f *fetcher) copy(ctx context.Context, in io.Reader, target string, mode fs
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(out, io.LimitReader(reader{ctx, in}, f.left+1))
+	n, err := io.Copy(out, io.LimitReader(in, f.left+1))
 	f.left -= n
 	if err == nil && f.left < 0 {
-		err = fmt.Errorf("%w: it grew beyond what may be fetched", ErrDenied)
+		err = fmt.Errorf("%w: more than %d bytes to fetch", ErrDenied, f.limit())
 	}
 	// The mode once more: the first was subject to umask.
 	return errors.Join(err, out.Chmod(mode), out.Chown(f.config.UID, f.config.GID), out.Close())
@@ -246,13 +281,6 @@ func target(uri *mesos.CommandInfo_URI, source string) (string, error) {
 		return "", fmt.Errorf("%w: %s is the command's own output: set output_file to another name", ErrDenied, name)
 	}
 	return name, nil
-}
-
-// archives are the endings of names that clients expect to be extracted.
-var archives = []string{".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".gz", ".zip"}
-
-func isArchive(name string) bool {
-	return slices.ContainsFunc(archives, func(ending string) bool { return strings.HasSuffix(name, ending) })
 }
 
 // reader ends with the context.

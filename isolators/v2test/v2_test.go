@@ -30,6 +30,7 @@ var packages = []struct {
 	{"isolators/internal/sys", ".", false},
 	{"isolators/cgroup", ".", false},
 	{"isolators/rootfs", ".", false},
+	{"isolators/meter", "^Test[^O]", false},
 	{"cmd/gantry-keeper", ".", true},
 	{"cmd/gantry/e2e", "^TestADayOfACluster$", false},
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -20,8 +21,11 @@ type AgentState interface {
 
 // AgentConfig is what NewAgent serves; everything is required.
 type AgentConfig struct {
-	State   AgentState
-	Version *mesos.VersionInfo
+	State     AgentState
+	Executors Executors
+	Monitor   Monitor
+	Tracer    Tracer
+	Version   *mesos.VersionInfo
 	// Sandboxes is the folder WORK/slaves. The caller closes it when the server has ended.
 	Sandboxes *os.Root
 }
@@ -36,9 +40,13 @@ func NewAgent(cfg AgentConfig) http.Handler {
 	a := &agent{cfg, files{root: cfg.Sandboxes, agent: cfg.State.AgentID}}
 	return routes("/slave(1)", []route{
 		{"/api/v1", "", a.operator},
+		{"/api/v1/executor", "", a.executor},
 		{"/health", http.MethodGet, healthy},
+		{"/monitor/statistics", http.MethodGet, a.statistics},
+		{"/containers", http.MethodGet, a.listContainers},
 	}, []route{
 		{"/version", http.MethodGet, version(cfg.Version)},
+		{"/gantry/v1/trace", http.MethodGet, trace(cfg.Tracer)},
 		{"/files/read", http.MethodGet, a.read},
 		{"/files/browse", http.MethodGet, a.browse},
 	})
@@ -64,7 +72,7 @@ func (a *agent) operator(w http.ResponseWriter, r *http.Request) {
 		answer(w, *refused)
 		return
 	}
-	response, reply := a.query(call)
+	response, reply := a.query(r.Context(), call)
 	if reply.Status != 200 {
 		answer(w, reply)
 		return
@@ -125,7 +133,7 @@ func decodeAgentCall(r *http.Request, in codec, call *agentpb.Call) *Reply {
 	return &Reply{400, "Failed to validate agent::Call: " + expecting(missing)}
 }
 
-func (a *agent) query(call *agentpb.Call) (*agentpb.Response, Reply) {
+func (a *agent) query(ctx context.Context, call *agentpb.Call) (*agentpb.Response, Reply) {
 	ok := Reply{Status: 200}
 	switch call.GetType() {
 	case agentpb.Call_UNKNOWN:
@@ -152,6 +160,8 @@ func (a *agent) query(call *agentpb.Call) (*agentpb.Response, Reply) {
 		}, ok
 	case agentpb.Call_READ_FILE:
 		return a.readFile(call.GetReadFile())
+	case agentpb.Call_GET_CONTAINERS:
+		return a.getContainers(ctx)
 	default:
 		return nil, notYet(call.GetType())
 	}

@@ -23,6 +23,9 @@ type host struct {
 	recovered bool
 	work      string
 	root      *os.Root
+
+	containers []Container
+	busy       error // why its containers can't be listed
 }
 
 func (h *host) AgentID() string { return h.id }
@@ -88,7 +91,7 @@ func newHost(t *testing.T) *host {
 }
 
 func (h *host) config() AgentConfig {
-	return AgentConfig{State: h, Version: &mesos.VersionInfo{Version: proto.String("0.1.0")}, Sandboxes: h.root}
+	return AgentConfig{State: h, Monitor: h, Tracer: h, Version: &mesos.VersionInfo{Version: proto.String("0.1.0")}, Sandboxes: h.root}
 }
 
 // query asks a /files endpoint; params are name, value pairs.
@@ -297,7 +300,7 @@ func TestAgentCalls(t *testing.T) {
 		{"no part", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"READ_FILE"}`}, 400, "=Failed to validate agent::Call: Expecting 'read_file' to be present"},
 		{"no part to list", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"LIST_FILES"}`}, 400, "=Failed to validate agent::Call: Expecting 'list_files' to be present"},
 		{"UNKNOWN", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"UNKNOWN"}`}, 501, "=501 Not Implemented."},
-		{"not yet", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_CONTAINERS"}`}, 501, "=The call GET_CONTAINERS is not carried out by this version yet."},
+		{"not yet", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_OPERATIONS"}`}, 501, "=The call GET_OPERATIONS is not carried out by this version yet."},
 		{"health", false, ask{"POST", "/slave(1)/api/v1", []string{asJSON}, `{"type":"GET_HEALTH"}`}, 200, `={"type":"GET_HEALTH","get_health":{"healthy":true}}`},
 		{"version call", false, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_VERSION"}`}, 200, `={"type":"GET_VERSION","get_version":{"version_info":{"version":"0.1.0"}}}`},
 		{"read", false, ask{"POST", "/api/v1", []string{asProtobuf, "Accept: application/x-protobuf"}, readPb}, 200, "=" + readAnswer},

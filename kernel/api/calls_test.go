@@ -106,12 +106,13 @@ func TestOperatorChecks(t *testing.T) {
 		{"unknown type", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"NOSUCH"}`}, 400, "=Failed to validate master::Call: Expecting 'type' to be present"},
 		{"unacceptable", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, `{"type":"UNKNOWN"}`}, 406, "=Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"},
 		{"UNKNOWN", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"UNKNOWN"}`}, 501, "=501 Not Implemented."},
-		{"not yet", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_ROLES"}`}, 501, "=The call GET_ROLES is not carried out by this version yet."},
-		{"refused", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_TASKS"}`}, 403, "=Only agents may be seen"},
+		{"no part", nil, ask{"POST", "/api/v1", []string{asJSON, "Accept: text/html"}, `{"type":"UPDATE_WEIGHTS"}`}, 400, "=Failed to validate master::Call: Expecting 'update_weights' to be present"},
+		{"no part, of one that is not there yet", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"DRAIN_AGENT"}`}, 400, "=Failed to validate master::Call: Expecting 'drain_agent' to be present"},
+		{"not yet", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"A"}}}`}, 501, "=The call MARK_AGENT_GONE is not carried out by this version yet."},
 		{"health", nil, ask{"POST", "/master/api/v1", []string{asJSON}, `{"type":"GET_HEALTH"}`}, 200, `={"type":"GET_HEALTH","get_health":{"healthy":true}}`},
 		{"version", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_VERSION"}`}, 200, `={"type":"GET_VERSION","get_version":{"version_info":{"version":"0.1.0"}}}`},
 		{"flags", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_FLAGS"}`}, 200, `={"type":"GET_FLAGS","get_flags":{"flags":[{"name":"work_dir","value":"/w"}]}}`},
-		{"agents", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_AGENTS"}`}, 200, `={"type":"GET_AGENTS","get_agents":{}}`},
+		{"agents", nil, ask{"POST", "/api/v1", []string{asJSON}, `{"type":"GET_AGENTS"}`}, 200, `{"type":"GET_AGENTS","get_agents":{"agents":[`},
 	} {
 		t.Run(c.name, c.run)
 	}

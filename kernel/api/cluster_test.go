@@ -22,20 +22,27 @@ import (
 type cluster struct {
 	standing Standing
 
-	mu     sync.Mutex
-	calls  []*schedulerpb.Call
-	killed []string
-	stream *stream
+	mu      sync.Mutex
+	calls   []*schedulerpb.Call
+	killed  []string
+	changed []string // operator calls, as JSON
+	hidden  bool     // the cluster, from everybody
+	stream  *stream[*schedulerpb.Event]
+	news    *stream[*masterpb.Event]
 }
 
-type stream struct {
-	events chan *schedulerpb.Event
+type stream[E message] struct {
+	events chan E
 	closed chan struct{}
 }
 
-func (s *stream) ID() string                        { return "stream-1" }
-func (s *stream) Events() <-chan *schedulerpb.Event { return s.events }
-func (s *stream) Close()                            { close(s.closed) } // panics if called twice
+func newStream[E message]() *stream[E] {
+	return &stream[E]{make(chan E, 64), make(chan struct{})}
+}
+
+func (s *stream[E]) ID() string       { return "stream-1" }
+func (s *stream[E]) Events() <-chan E { return s.events }
+func (s *stream[E]) Close()           { close(s.closed) } // panics if called twice
 
 func (c *cluster) Standing() Standing { return c.standing }
 
@@ -52,18 +59,37 @@ func (c *cluster) Call(_ context.Context, from Caller, call *schedulerpb.Call) R
 	return Reply{Status: 202}
 }
 
-func (c *cluster) Subscribe(_ context.Context, _ Caller, call *schedulerpb.Call) (Stream, Reply) {
+func (c *cluster) Subscribe(_ context.Context, _ Caller, call *schedulerpb.Call) (Stream[*schedulerpb.Event], Reply) {
 	if call.GetSubscribe().GetFrameworkInfo().GetName() == "banned" {
 		return nil, Reply{403, "Not here"}
 	}
 	return c.stream, Reply{Status: 200}
 }
 
+// Query knows what response has.
 func (c *cluster) Query(_ context.Context, _ Caller, call *masterpb.Call) (*masterpb.Response, Reply) {
-	if call.GetType() != masterpb.Call_GET_AGENTS {
-		return nil, Reply{403, "Only agents may be seen"}
+	if c.hidden {
+		return nil, Reply{403, "Not for you"}
 	}
-	return &masterpb.Response{Type: masterpb.Response_GET_AGENTS.Enum(), GetAgents: &masterpb.Response_GetAgents{}}, Reply{Status: 200}
+	return response(call.GetType()), Reply{Status: 200}
+}
+
+func (c *cluster) Change(_ context.Context, _ Caller, call *masterpb.Call) Reply {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, err := jsonCodec{}.encode(nil, call)
+	if err != nil {
+		return Reply{500, err.Error()}
+	}
+	c.changed = append(c.changed, string(text))
+	return Reply{Status: 200}
+}
+
+func (c *cluster) Watch(context.Context, Caller) (Stream[*masterpb.Event], Reply) {
+	if c.hidden {
+		return nil, Reply{403, "Not for you"}
+	}
+	return c.news, Reply{Status: 200}
 }
 
 func (c *cluster) KillTask(_ context.Context, _ Caller, framework, task string) Reply {
@@ -77,7 +103,8 @@ func (c *cluster) Plugins() any           { return []map[string]string{{"name": 
 func newCluster() *cluster {
 	return &cluster{
 		standing: Standing{Leading: true, Recovered: true, Leader: "127.0.0.1:5050"},
-		stream:   &stream{events: make(chan *schedulerpb.Event, 64), closed: make(chan struct{})},
+		stream:   newStream[*schedulerpb.Event](),
+		news:     newStream[*masterpb.Event](),
 	}
 }
 

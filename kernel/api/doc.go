@@ -3,7 +3,7 @@
 // know, and our own few endpoints below /gantry/v1/.
 //
 //	l, err := api.Listen("127.0.0.1:5050", false)
-//	h := api.NewMaster(api.MasterConfig{Scheduler: m, Operator: m, Console: m, Readiness: m, Version: v})
+//	h := api.NewMaster(api.MasterConfig{Scheduler: m, Operator: m, Console: m, Readiness: m, Tracer: m, Version: v})
 //	srv := api.NewServer(api.Secure(h, api.SecureConfig{}))
 //	err = srv.Serve(l)
 //

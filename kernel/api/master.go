@@ -30,25 +30,19 @@ type Scheduler interface {
 	// Call carries out any call but SUBSCRIBE.
 	Call(ctx context.Context, from Caller, c *schedulerpb.Call) Reply
 	// Subscribe opens a stream if the status is 200. Ctx ends with the client's connection.
-	Subscribe(ctx context.Context, from Caller, c *schedulerpb.Call) (Stream, Reply)
+	Subscribe(ctx context.Context, from Caller, c *schedulerpb.Call) (Stream[*schedulerpb.Event], Reply)
 }
 
-// Stream is one subscription.
-type Stream interface {
-	// ID is the Mesos-Stream-Id: at most 128 bytes, never used before.
-	ID() string
-	// Events is closed when the subscription has ended. It must be bounded by whoever
-	// sends: a client that reads too slowly for long is dropped, and Close called.
-	Events() <-chan *schedulerpb.Event
-	// Close tells that nobody reads any more; it is called exactly once.
-	Close()
-}
-
-// Operator answers operator calls that look at the cluster. GET_HEALTH, GET_VERSION and
-// GET_FLAGS don't reach it.
+// Operator carries out operator calls. What they need besides the cluster's state has been
+// checked; GET_HEALTH, GET_VERSION, GET_FLAGS and GET_LOGGING_LEVEL don't reach it.
 type Operator interface {
-	// Query returns a response if the status is 200.
+	// Query answers a call that looks at the cluster: with a response if the status is 200.
 	Query(ctx context.Context, from Caller, c *masterpb.Call) (*masterpb.Response, Reply)
+	// Change carries out a call that changes the cluster; status 200 says that it is done.
+	Change(ctx context.Context, from Caller, c *masterpb.Call) Reply
+	// Watch opens a stream if the status is 200: SUBSCRIBED with the cluster's state, then
+	// what happens to it. Ctx ends with the client's connection.
+	Watch(ctx context.Context, from Caller) (Stream[*masterpb.Event], Reply)
 }
 
 // Console is behind the endpoints that only Gantry has.
@@ -71,12 +65,13 @@ type Standing struct {
 // Readiness tells where the master stands now.
 type Readiness interface{ Standing() Standing }
 
-// MasterConfig is what NewMaster serves; the four interfaces and Version are required.
+// MasterConfig is what NewMaster serves; the five interfaces and Version are required.
 type MasterConfig struct {
 	Scheduler Scheduler
 	Operator  Operator
 	Console   Console
 	Readiness Readiness
+	Tracer    Tracer
 	Version   *mesos.VersionInfo
 	Flags     []*mesos.Flag // what GET_FLAGS tells: nothing secret
 	Heartbeat time.Duration // 0 means HeartbeatInterval
@@ -91,15 +86,16 @@ func NewMaster(cfg MasterConfig) http.Handler {
 		cfg.Heartbeat = HeartbeatInterval
 	}
 	m := &master{cfg}
-	return routes("/master", []route{
+	return routes("/master", append(m.classic(), []route{
 		{"/api/v1/scheduler", "", m.scheduler},
 		{"/api/v1", "", m.operator},
 		{"/health", http.MethodGet, healthy},
 		{"/redirect", "", m.redirect},
-	}, []route{
 		{"/version", http.MethodGet, version(cfg.Version)},
+	}...), []route{
 		{"/gantry/v1/link", http.MethodGet, m.link},
 		{"/gantry/v1/plugins", http.MethodGet, m.plugins},
+		{"/gantry/v1/trace", http.MethodGet, m.trace},
 		{"/gantry/v1/tasks/kill", http.MethodPost, m.killTask},
 	})
 }
@@ -181,59 +177,6 @@ func decodeCall(r *http.Request, call message) *Reply {
 // notAcceptable is the answer to an Accept header that allows neither form.
 func notAcceptable() Reply {
 	return Reply{406, fmt.Sprintf("Expecting 'Accept' to allow '%s' or '%s'", protobufType, jsonType)}
-}
-
-// operator is POST /api/v1.
-func (m *master) operator(w http.ResponseWriter, r *http.Request) {
-	call := &masterpb.Call{}
-	if !m.receive(w, r, call) {
-		return
-	}
-	if call.Type == nil {
-		answer(w, Reply{400, "Failed to validate master::Call: " + expecting("type")})
-		return
-	}
-	out, ok := acceptCodec(r)
-	if !ok {
-		answer(w, notAcceptable())
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), callWithin)
-	defer cancel()
-	response, reply := m.query(ctx, caller(r), call)
-	if reply.Status != 200 {
-		answer(w, reply)
-		return
-	}
-	answerMessage(w, out, response)
-}
-
-func (m *master) query(ctx context.Context, from Caller, call *masterpb.Call) (*masterpb.Response, Reply) {
-	ok := Reply{Status: 200}
-	switch call.GetType() {
-	case masterpb.Call_UNKNOWN:
-		return nil, Reply{501, "501 Not Implemented."}
-	case masterpb.Call_GET_HEALTH:
-		yes := true
-		return &masterpb.Response{
-			Type:      masterpb.Response_GET_HEALTH.Enum(),
-			GetHealth: &masterpb.Response_GetHealth{Healthy: &yes},
-		}, ok
-	case masterpb.Call_GET_VERSION:
-		return &masterpb.Response{
-			Type:       masterpb.Response_GET_VERSION.Enum(),
-			GetVersion: &masterpb.Response_GetVersion{VersionInfo: m.Version},
-		}, ok
-	case masterpb.Call_GET_FLAGS:
-		return &masterpb.Response{
-			Type:     masterpb.Response_GET_FLAGS.Enum(),
-			GetFlags: &masterpb.Response_GetFlags{Flags: m.Flags},
-		}, ok
-	case masterpb.Call_GET_STATE, masterpb.Call_GET_AGENTS, masterpb.Call_GET_FRAMEWORKS, masterpb.Call_GET_TASKS, masterpb.Call_GET_MASTER:
-		return m.Operator.Query(ctx, from, call)
-	default:
-		return nil, notYet(call.GetType())
-	}
 }
 
 // caller says who sends a request. Until there is authentication it is anybody.

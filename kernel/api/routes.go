@@ -39,7 +39,10 @@ func routes(prefix string, wire, plain []route) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		row, ok := byPath[r.URL.Path]
+		why := whyAbsent(prefix, r.URL.Path)
 		switch {
+		case !ok && why != "":
+			answer(w, Reply{501, why})
 		case !ok:
 			answer(w, Reply{404, fmt.Sprintf("There is nothing at %.200q. The operator API is a POST to /api/v1, and /health and /version answer a GET.", r.URL.Path)})
 		case row.method != "" && r.Method != row.method && (row.method != http.MethodGet || r.Method != http.MethodHead):

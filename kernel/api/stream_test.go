@@ -224,7 +224,7 @@ func TestHeartbeats(t *testing.T) {
 		cancel()
 		<-ended
 		<-c.stream.closed
-		want := "0s 0; 5s 2; 20s 1; 35s 1; 50s 1; "
+		want := "5s 1; 5s 1; 20s 1; 35s 1; 50s 1; "
 		if w.log.String() != want {
 			t.Errorf("records written at: %s; want %s", w.log.String(), want)
 		}

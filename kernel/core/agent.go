@@ -1,12 +1,14 @@
 package core
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/hello"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
@@ -18,27 +20,21 @@ import (
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
-// heldTask is a task of a Hello that has been checked.
-type heldTask struct {
-	key       id.TaskKey
-	role      string
-	resources ledger.Resources
-	msg       *linkpb.HeldTask
-}
-
 // agentHello admits an agent, new or known, with what it holds.
 func (m *Machine) agentHello(ev AgentHello, out *Effects) {
-	total, held, err := m.checkHello(ev.Hello)
+	held, err := m.checkHello(ev.Hello)
 	if err != nil {
 		m.refuseAgent(ev.Conn, err, out)
 		return
 	}
 	a := m.introduce(ev, out)
-	m.dropMissing(a, held, out)
+	m.dropMissing(a, held.Tasks, out)
+	m.dropMissingExecutors(a, held.Executors, out)
 	if _, admitted := m.ledger.Total(a.id); admitted {
-		must(m.ledger.Resize(a.id, total))
+		must(m.ledger.Resize(a.id, held.Total))
 	} else {
-		must(m.ledger.Admit(a.id, total))
+		must(m.ledger.Admit(a.id, held.Total))
+		m.tellAgentAdded(a, out)
 	}
 	m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Welcome{Welcome: &linkpb.Welcome{
 		AgentId: a.info.Id, PingSeconds: m.cfg.PingInterval.Seconds(),
@@ -50,92 +46,50 @@ func (m *Machine) agentHello(ev AgentHello, out *Effects) {
 }
 
 // checkHello decodes a Hello and says what is wrong with it, changing nothing.
-func (m *Machine) checkHello(h *linkpb.Hello) (ledger.Resources, []heldTask, error) {
-	none := ledger.Resources{}
-	if host := h.GetInfo().GetHostname(); host == "" || !utf8.ValidString(host) {
-		return none, nil, fmt.Errorf("the agent's hostname is %q: it must be text", host)
-	}
-	if n := proto.Size(h.Info); n > maxInfo {
-		return none, nil, fmt.Errorf("the agent's info has %d bytes; at most %d are taken", n, maxInfo)
+func (m *Machine) checkHello(h *linkpb.Hello) (hello.Holdings, error) {
+	if n := proto.Size(h.GetInfo()); n > maxInfo {
+		return hello.Holdings{}, fmt.Errorf("the agent's info has %d bytes; at most %d are taken", n, maxInfo)
 	}
 	if h.Epoch > m.cfg.Epoch {
-		return none, nil, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen", m.cfg.Epoch, h.Epoch)
+		return hello.Holdings{}, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen", m.cfg.Epoch, h.Epoch)
 	}
-	if h.Info.Id != nil {
-		if err := rules.ID(h.Info.Id.GetValue()); err != nil {
-			return none, nil, fmt.Errorf("agent id: %w", err)
+	if h.GetInfo().GetId() != nil {
+		if err := m.checkIdentity(h); err != nil {
+			return hello.Holdings{}, err
 		}
 	}
-	total, err := ledger.FromMesos(h.Info.Resources)
-	if err != nil {
-		return none, nil, fmt.Errorf("resources of the agent: %w", err)
-	}
-	rest := total
-	var held []heldTask
-	seen := map[id.TaskKey]bool{}
-	for _, t := range h.Tasks {
-		task, err := checkHeld(t)
-		if err == nil && seen[task.key] {
-			err = fmt.Errorf("task %s stands twice", task.key)
-		}
-		if err != nil {
-			return none, nil, err
-		}
-		seen[task.key] = true
-		held = append(held, task)
-		if lifecycle.Terminal(t.Status.GetState()) {
-			continue
-		}
-		left, fits := rest.Minus(task.resources)
-		if !fits {
-			return none, nil, fmt.Errorf("the agent has %s, of which task %s, beside its others, can't hold %s: start it with more", total, task.key, task.resources)
-		}
-		rest = left
-	}
-	return total, held, nil
+	return hello.Read(h)
 }
 
-// checkHeld decodes one task of a Hello.
-func checkHeld(t *linkpb.HeldTask) (heldTask, error) {
-	h := heldTask{msg: t, key: id.TaskKey{
-		Framework: id.Framework(t.GetFrameworkId().GetValue()), Task: id.Task(t.GetInfo().GetTaskId().GetValue()),
-	}}
-	for _, s := range []string{string(h.key.Framework), string(h.key.Task)} {
-		if err := rules.ID(s); err != nil {
-			return h, fmt.Errorf("task %s: %w", h.key, err)
-		}
-	}
-	var err error
-	if h.resources, err = ledger.FromMesos(t.GetInfo().GetResources()); err == nil {
-		h.role, err = ledger.AllocationRole(t.GetInfo().GetResources())
-	}
-	if err == nil && h.role != "" {
-		err = rules.Role(h.role)
-	}
-	if err == nil && !agentSays(t.GetStatus().GetState()) || t.GetStatus() == nil {
-		err = fmt.Errorf("%s is not for an agent to say", t.GetStatus().GetState())
-	}
-	if err != nil {
-		return h, fmt.Errorf("task %s: %w", h.key, err)
-	}
-	return h, nil
-}
+// forGood is a refusal that dialling again won't change.
+type forGood string
 
-// agentSays tells whether a state may come from an agent; the others are the master's.
-func agentSays(s mesos.TaskState) bool {
-	switch s {
-	case mesos.TaskState_TASK_STAGING, mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING, mesos.TaskState_TASK_KILLING,
-		mesos.TaskState_TASK_FINISHED, mesos.TaskState_TASK_FAILED, mesos.TaskState_TASK_KILLED, mesos.TaskState_TASK_ERROR,
-		mesos.TaskState_TASK_DROPPED, mesos.TaskState_TASK_LOST, mesos.TaskState_TASK_GONE:
-		return true
+func (f forGood) Error() string { return string(f) }
+
+// checkIdentity says whether a Hello may be that of the agent whose id it carries.
+func (m *Machine) checkIdentity(h *linkpb.Hello) error {
+	if err := rules.ID(h.Info.Id.GetValue()); err != nil {
+		return fmt.Errorf("agent id: %w", err)
 	}
-	return false
+	a := m.agents[id.Agent(h.Info.Id.GetValue())]
+	switch {
+	case a == nil:
+		return nil
+	case h.Registered < a.confirmed:
+		return forGood(fmt.Sprintf("the checkpoint of agent %s at %q is older than the one that it last registered with "+
+			"(of start %d, and this is of start %d): restore the newest, or move it away to join as a new agent",
+			a.id, h.Home, a.confirmed, h.Registered))
+	case h.Incarnation < a.incarnation, h.Incarnation == a.incarnation && h.Stream < a.stream:
+		return fmt.Errorf("agent %s has connected anew since", a.id)
+	}
+	return nil
 }
 
 func (m *Machine) refuseAgent(conn uint64, err error, out *Effects) {
+	var permanent forGood
 	out.Send = append(out.Send, AgentSend{Conn: conn, Close: true, Message: &linkpb.ToAgent{
 		Epoch: m.cfg.Epoch,
-		Body:  &linkpb.ToAgent_Refused{Refused: &linkpb.Refused{Message: err.Error()}},
+		Body:  &linkpb.ToAgent_Refused{Refused: &linkpb.Refused{Message: err.Error(), Permanent: errors.As(err, &permanent)}},
 	}})
 }
 
@@ -153,7 +107,7 @@ func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
 	}
 	a := m.agents[aid]
 	if a == nil {
-		a = &agent{id: aid, tasks: map[id.TaskKey]*task{}, offers: map[id.Offer]*offer{}}
+		a = newAgent(aid)
 		m.agents[aid] = a
 	}
 	if a.conn != 0 {
@@ -162,6 +116,7 @@ func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
 	}
 	changed := a.unreachable || !proto.Equal(a.info, info)
 	a.info, a.conn, a.version = info, ev.Conn, ev.Hello.Version
+	a.incarnation, a.stream = ev.Hello.Incarnation, ev.Hello.Stream
 	a.unponged, a.since = 0, m.now
 	if a.registered == 0 {
 		a.registered = m.now
@@ -177,21 +132,27 @@ func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
 	return a
 }
 
+func newAgent(aid id.Agent) *agent {
+	return &agent{
+		id: aid, tasks: map[id.TaskKey]*task{}, offers: map[id.Offer]*offer{}, executors: map[executorKey]*executor{},
+	}
+}
+
 // dropMissing ends the tasks that the agent should have and has not (they never reached
 // it), and frees what those held that ended or turn out to hold something else.
-func (m *Machine) dropMissing(a *agent, held []heldTask, out *Effects) {
-	has := map[id.TaskKey]heldTask{}
+func (m *Machine) dropMissing(a *agent, held []hello.Task, out *Effects) {
+	has := map[id.TaskKey]hello.Task{}
 	for _, h := range held {
-		has[h.key] = h
+		has[h.Key] = h
 	}
 	for _, key := range sortedTasks(a.tasks) {
 		t := a.tasks[key]
 		h, there := has[t.wireKey()]
-		if !there || lifecycle.Terminal(h.msg.Status.GetState()) || !t.resources.Equal(h.resources) {
+		if !there || lifecycle.Terminal(h.Msg.Status.GetState()) || !t.resources.Equal(h.Resources) {
 			m.release(t, out)
 		}
 		if there {
-			t.resources = h.resources
+			t.resources = h.Resources
 			continue
 		}
 		if !lifecycle.Terminal(t.state) {
@@ -205,55 +166,58 @@ func (m *Machine) dropMissing(a *agent, held []heldTask, out *Effects) {
 }
 
 // adopt takes over what the agent holds; the agent is right about all of it.
-func (m *Machine) adopt(a *agent, held []heldTask, infos []*mesos.FrameworkInfo, out *Effects) {
-	ended := map[id.Framework]bool{}
-	for _, h := range held {
-		f := m.frameworks[h.key.Framework]
+func (m *Machine) adopt(a *agent, held hello.Holdings, infos []*mesos.FrameworkInfo, out *Effects) {
+	ended := m.adoptExecutors(a, held.Executors, infos, out)
+	for _, h := range held.Tasks {
+		f := m.frameworks[h.Key.Framework]
 		if f == nil {
-			f = m.ghost(h.key.Framework, infos)
+			f = m.ghost(h.Key.Framework, infos, out)
 		}
 		if f.removed && !ended[f.id] {
 			ended[f.id] = true
 			m.send(a, endFramework(f), out)
 		}
-		t := a.find(h.key)
+		t := a.find(h.Key)
 		if t == nil {
-			t = m.found(a, f, h)
+			t = m.found(a, f, h, out)
 		}
 		if t != nil {
-			m.resume(a, t, h.msg, out)
+			m.resume(a, t, h.Msg, out)
 		}
 	}
 }
 
 // found files a task that the master did not know, or knows to be on another agent: then
 // the one that came second is killed. Of that one's end nobody waits to hear.
-func (m *Machine) found(a *agent, f *framework, h heldTask) *task {
-	t := &task{key: h.key, agent: a.id, info: h.msg.Info, resources: h.resources, role: h.role, state: mesos.TaskState_TASK_STAGING}
+func (m *Machine) found(a *agent, f *framework, h hello.Task, out *Effects) *task {
+	t := &task{key: h.Key, agent: a.id, info: h.Msg.Info, resources: h.Resources, role: h.Role, state: mesos.TaskState_TASK_STAGING}
 	if t.role == "" {
 		t.role = append(slices.Clone(f.roles), "*")[0]
 	}
-	ended := lifecycle.Terminal(h.msg.Status.GetState())
+	ended := lifecycle.Terminal(h.Msg.Status.GetState())
 	if f.tasks[t.key.Task] != nil {
 		if ended {
 			return nil
 		}
-		t.key, t.stray = strayKey(h.key, a), true
+		t.key, t.stray = strayKey(h.Key, a), true
 	}
 	if t.stray || a.unreachable && !f.partitionAware() && !ended {
-		t.kill = &linkpb.Kill{FrameworkId: h.msg.FrameworkId, TaskId: t.info.TaskId}
+		t.kill = &linkpb.Kill{FrameworkId: h.Msg.FrameworkId, TaskId: t.info.TaskId}
 	}
 	m.add(t, a, f)
+	m.tellTaskAdded(t, out)
 	return t
 }
 
 // resume brings a task's state and its account in line with what the agent says.
 func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
-	returned := t.state == mesos.TaskState_TASK_UNREACHABLE
+	before := t.state
+	returned := before == mesos.TaskState_TASK_UNREACHABLE
 	t.note(h.Status)
 	t.state = h.Status.GetState()
+	m.moved(t, before, h.Status, out)
 	if !t.stray {
-		t.pending = h.Unacknowledged
+		t.pending, t.told, t.acked = h.Unacknowledged, cmp.Or(h.Unacknowledged, h.Status), false
 	}
 	if lifecycle.Terminal(t.state) {
 		return // the agent sends the update itself
@@ -262,11 +226,12 @@ func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
 		must(m.ledger.Use(ledger.Use{Task: t.key, Agent: a.id, Role: t.role, Resources: t.resources}))
 		t.held = true
 	}
-	if returned {
-		m.masterUpdate(m.frameworks[t.key.Framework], t, verdict{
-			state: t.state, reason: mesos.TaskStatus_REASON_AGENT_REREGISTERED,
+	if returned && !t.stray {
+		f := m.frameworks[t.key.Framework]
+		m.notifyUpdate(f, m.status(f, t.info.TaskId, a.info.Id, verdict{
+			state: t.told.GetState(), reason: mesos.TaskStatus_REASON_AGENT_REREGISTERED,
 			message: "The agent became reachable again",
-		}, out)
+		}), out)
 	}
 	if t.kill != nil {
 		m.send(a, &linkpb.ToAgent{Body: &linkpb.ToAgent_Kill{Kill: t.kill}}, out)
@@ -274,7 +239,7 @@ func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
 }
 
 // ghost is a framework that was removed while one of its agents was away.
-func (m *Machine) ghost(fid id.Framework, infos []*mesos.FrameworkInfo) *framework {
+func (m *Machine) ghost(fid id.Framework, infos []*mesos.FrameworkInfo, out *Effects) *framework {
 	f := newFramework(fid, "")
 	f.setInfo(&mesos.FrameworkInfo{User: proto.String(""), Name: proto.String("")})
 	for _, info := range infos {
@@ -284,6 +249,7 @@ func (m *Machine) ghost(fid id.Framework, infos []*mesos.FrameworkInfo) *framewo
 	}
 	f.removed = true
 	m.frameworks[fid] = f
+	m.tellFrameworkAdded(f, out)
 	return f
 }
 
@@ -294,8 +260,17 @@ func (m *Machine) agentMessage(ev AgentMessage, out *Effects) {
 		return // an older connection of an agent that has a newer one
 	}
 	a.unponged = 0
-	if u := ev.Message.GetUpdate(); u != nil {
-		m.agentUpdate(a, u, out)
+	if a.confirmed != a.incarnation {
+		a.confirmed = a.incarnation
+		m.persistAgent(a, out)
+	}
+	switch body := ev.Message.GetBody().(type) {
+	case *linkpb.ToMaster_Update:
+		m.agentUpdate(a, body.Update, out)
+	case *linkpb.ToMaster_ExecutorEnded:
+		m.executorEnded(a, body.ExecutorEnded, out)
+	case *linkpb.ToMaster_ExecutorMessage:
+		m.executorSays(a, body.ExecutorMessage, out)
 	}
 }
 
@@ -312,7 +287,7 @@ func (m *Machine) agentGone(conn uint64, out *Effects) {
 // disconnectAgent takes back the agent's offers and tells the allocator that it is away.
 func (m *Machine) disconnectAgent(a *agent, out *Effects) {
 	for _, oid := range sorted(a.offers) {
-		m.rescind(a.offers[oid], out)
+		m.rescind(a.offers[oid], 0, out)
 	}
 	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_AgentRemoved{AgentRemoved: string(a.id)}}, out)
 	delete(m.conns, a.conn)
@@ -348,7 +323,8 @@ func (m *Machine) unreachable(a *agent, out *Effects) {
 		t := a.tasks[key]
 		f := m.frameworks[key.Framework]
 		t.held = false
-		ended := lifecycle.Terminal(t.state)
+		// An end that the framework was not told of yet is out of reach, too.
+		ended := lifecycle.Terminal(t.told.GetState())
 		if !ended {
 			m.masterUpdate(f, t, verdict{
 				state: mesos.TaskState_TASK_UNREACHABLE, reason: mesos.TaskStatus_REASON_AGENT_REMOVED,
@@ -356,10 +332,14 @@ func (m *Machine) unreachable(a *agent, out *Effects) {
 			}, out)
 		}
 		// What ended, and is not acknowledged, is said again if the agent returns.
-		if f.removed || t.stray || !ended && !f.partitionAware() {
+		if f.removed || t.stray || ended && t.acked || !ended && !f.partitionAware() {
 			m.dropTask(t, out)
 		}
 	}
+	for _, e := range sortedExecutors(a) {
+		m.dropExecutor(e, out)
+	}
+	m.tellAgentRemoved(a, out)
 	m.everyFramework(&schedulerpb.Event{
 		Type:    schedulerpb.Event_FAILURE.Enum(),
 		Failure: &schedulerpb.Event_Failure{AgentId: a.info.Id},

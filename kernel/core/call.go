@@ -35,6 +35,10 @@ func (m *Machine) reply(ev Call, status int, message string, out *Effects) {
 // call checks and carries out a scheduler call.
 func (m *Machine) call(ev Call, out *Effects) {
 	if ev.Call.GetType() == schedulerpb.Call_SUBSCRIBE {
+		if what := notYet(ev.Call); what != "" {
+			m.reply(ev, statusNotImplemented, what+" is not supported yet", out)
+			return
+		}
 		m.subscribe(ev, out)
 		return
 	}
@@ -45,6 +49,10 @@ func (m *Machine) call(ev Call, out *Effects) {
 	}
 	if what := notYet(ev.Call); what != "" {
 		m.reply(ev, statusNotImplemented, what+" is not supported yet", out)
+		return
+	}
+	if ev.Call.GetType() == schedulerpb.Call_UPDATE_FRAMEWORK {
+		m.updateFramework(f, ev, out)
 		return
 	}
 	m.reply(ev, statusAccepted, "", out)
@@ -65,6 +73,10 @@ func (m *Machine) call(ev Call, out *Effects) {
 		m.acknowledge(f, c.GetAcknowledge(), out)
 	case schedulerpb.Call_RECONCILE:
 		m.reconcile(f, c.GetReconcile().GetTasks(), out)
+	case schedulerpb.Call_MESSAGE:
+		m.message(f, c.GetMessage(), out)
+	case schedulerpb.Call_SHUTDOWN:
+		m.shutdown(f, c.GetShutdown(), out)
 	case schedulerpb.Call_REQUEST: // accepted and ignored, as ever
 	}
 }
@@ -93,8 +105,13 @@ func refusal(f *framework, ev Call) (int, string) {
 func notYet(c *schedulerpb.Call) string {
 	switch c.GetType() {
 	case schedulerpb.Call_TEARDOWN, schedulerpb.Call_DECLINE, schedulerpb.Call_REVIVE, schedulerpb.Call_SUPPRESS,
-		schedulerpb.Call_KILL, schedulerpb.Call_ACKNOWLEDGE, schedulerpb.Call_RECONCILE, schedulerpb.Call_REQUEST:
+		schedulerpb.Call_KILL, schedulerpb.Call_ACKNOWLEDGE, schedulerpb.Call_RECONCILE, schedulerpb.Call_REQUEST,
+		schedulerpb.Call_MESSAGE, schedulerpb.Call_SHUTDOWN:
 		return ""
+	case schedulerpb.Call_SUBSCRIBE:
+		return constrained("SUBSCRIBE", c.GetSubscribe().GetOfferConstraints())
+	case schedulerpb.Call_UPDATE_FRAMEWORK:
+		return constrained("UPDATE_FRAMEWORK", c.GetUpdateFramework().GetOfferConstraints())
 	case schedulerpb.Call_ACCEPT:
 		for _, op := range c.GetAccept().GetOperations() {
 			if op.GetType() != mesos.Offer_Operation_LAUNCH {
@@ -105,6 +122,13 @@ func notYet(c *schedulerpb.Call) string {
 	default:
 		return c.GetType().String()
 	}
+}
+
+func constrained(call string, c *schedulerpb.OfferConstraints) string {
+	if len(c.GetRoleConstraints()) == 0 {
+		return ""
+	}
+	return call + " with offer_constraints"
 }
 
 // ofRoles is the named roles of the framework, or all of them when none is named.

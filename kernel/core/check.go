@@ -15,7 +15,7 @@ func (m *Machine) Check() error {
 	if err := m.ledger.Check(); err != nil {
 		return err
 	}
-	for _, check := range []func() error{m.checkOffers, m.checkTasks, m.checkAgents, m.checkStreams} {
+	for _, check := range []func() error{m.checkOffers, m.checkTasks, m.checkExecutors, m.checkAgents, m.checkStreams} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -54,8 +54,8 @@ func (m *Machine) checkTasks() error {
 	count := 0
 	for _, fid := range sorted(m.frameworks) {
 		f := m.frameworks[fid]
-		if f.removed && len(f.tasks) == 0 {
-			return fmt.Errorf("framework %s is removed and has no tasks, but is still known", fid)
+		if f.removed && len(f.tasks) == 0 && f.executors == 0 {
+			return fmt.Errorf("framework %s is removed and has no tasks or executors, but is still known", fid)
 		}
 		for _, tid := range sorted(f.tasks) {
 			t := f.tasks[tid]

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ type cluster struct {
 	out      core.Effects
 	registry map[string][]byte
 	request  uint64
+	seen     string // of looks at the machine, to be printed
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -169,10 +171,15 @@ func (c *cluster) String() string {
 	for _, n := range c.out.Notify {
 		fmt.Fprintf(&b, "notify %s %s%s\n", n.Stream, noticeText(n.Event), map[bool]string{true: " (close)"}[n.Close])
 	}
+	for _, n := range c.out.News {
+		fmt.Fprintf(&b, "news %s%s%s\n", cmp.Or(string(n.Stream), "*"), newsText(n.Event), map[bool]string{true: " (close)"}[n.Close])
+	}
 	for _, r := range c.out.Replies {
 		fmt.Fprintf(&b, "reply %d %s\n", r.Status, r.Message)
 	}
 	c.out.Reset()
+	b.WriteString(c.seen)
+	c.seen = ""
 	return strings.ReplaceAll(b.String(), " \n", "\n")
 }
 
@@ -185,7 +192,11 @@ func agentText(m *linkpb.ToAgent) string {
 	case *linkpb.ToAgent_Run:
 		r, _ := ledger.FromMesos(b.Run.Task.Resources)
 		role, _ := ledger.AllocationRole(b.Run.Task.Resources)
-		return fmt.Sprintf("run %s (%s for %s)", b.Run.Task.TaskId.GetValue(), r, role)
+		return fmt.Sprintf("run %s (%s for %s)", b.Run.Task.TaskId.GetValue(), r, role) + executorText(b.Run)
+	case *linkpb.ToAgent_ShutdownExecutor:
+		return "shutdown executor " + b.ShutdownExecutor.ExecutorId.GetValue()
+	case *linkpb.ToAgent_ExecutorMessage:
+		return fmt.Sprintf("message for executor %s: %q", b.ExecutorMessage.ExecutorId.GetValue(), b.ExecutorMessage.Data)
 	case *linkpb.ToAgent_Kill:
 		return "kill " + b.Kill.TaskId.GetValue()
 	case *linkpb.ToAgent_Acknowledge:
@@ -226,7 +237,9 @@ func noticeText(e *schedulerpb.Event) string {
 			text += ": " + s.GetMessage()
 		}
 	case schedulerpb.Event_FAILURE:
-		text += " " + e.Failure.AgentId.GetValue()
+		text += " " + e.Failure.AgentId.GetValue() + failureText(e.Failure)
+	case schedulerpb.Event_MESSAGE:
+		text += fmt.Sprintf(" of executor %s: %q", e.Message.ExecutorId.GetValue(), e.Message.Data)
 	case schedulerpb.Event_ERROR:
 		text += ": " + e.Error.GetMessage()
 	}
@@ -241,6 +254,9 @@ func askText(a core.AllocatorAsk) string {
 		}
 		for _, f := range a.Snapshot.Frameworks {
 			text += fmt.Sprintf(" framework:%s%v", f.Id, f.Roles)
+		}
+		for _, r := range a.Snapshot.Roles {
+			text += fmt.Sprintf(" role:%s=%d", r.Name, r.WeightMilli)
 		}
 		return text
 	}
@@ -268,6 +284,8 @@ func askText(a core.AllocatorAsk) string {
 			text += " refuse=" + time.Duration(n).String()
 		}
 		return text
+	case d.GetRole() != nil:
+		return fmt.Sprintf("role %s weight=%d", d.GetRole().Name, d.GetRole().WeightMilli)
 	case d.GetRevived() != nil:
 		return fmt.Sprintf("revived %s %v", d.GetRevived().FrameworkId, d.GetRevived().Roles)
 	case d.GetVerdict() != nil:

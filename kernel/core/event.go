@@ -5,6 +5,8 @@ import (
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/step"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
@@ -74,6 +76,32 @@ type KillTask struct {
 	Task      id.TaskKey
 }
 
+// Teardown is an operator's wish to end a framework. It is answered by one Reply.
+type Teardown struct {
+	Request   uint64
+	Principal string
+	Framework id.Framework
+}
+
+// SetWeights is an operator's wish to weigh roles. It is answered by one Reply.
+type SetWeights struct {
+	Request   uint64
+	Principal string
+	Weights   []*mesos.WeightInfo
+}
+
+// Watch makes a stream, of a name never used before, follow the cluster: its first News is
+// the state, and all that happens from then on is told.
+type Watch struct {
+	Principal string
+	Stream    id.Stream
+}
+
+// WatcherGone says that nobody reads the stream of a Watch any more.
+type WatcherGone struct {
+	Stream id.Stream
+}
+
 // Tick carries nothing but the time.
 type Tick struct{}
 
@@ -87,6 +115,10 @@ func (AllocatorUp) event()   {}
 func (AllocatorDown) event() {}
 func (Proposal) event()      {}
 func (KillTask) event()      {}
+func (Teardown) event()      {}
+func (SetWeights) event()    {}
+func (Watch) event()         {}
+func (WatcherGone) event()   {}
 func (Tick) event()          {}
 
 // Effects is what must be done about the events stepped so far, in contract order: all of
@@ -97,6 +129,10 @@ type Effects struct {
 	Ask     []AllocatorAsk
 	Notify  []Notice
 	Replies []Reply
+	News    []News
+	// Launched and Dropped are for who traces tasks; nothing depends on them.
+	Launched []Launched
+	Dropped  []id.TaskKey
 }
 
 // Reset empties the effects and keeps their memory.
@@ -105,8 +141,10 @@ func (e *Effects) Reset() {
 	clear(e.Send)
 	clear(e.Ask)
 	clear(e.Notify)
+	clear(e.News)
 	e.Persist, e.Send, e.Ask = e.Persist[:0], e.Send[:0], e.Ask[:0]
-	e.Notify, e.Replies = e.Notify[:0], e.Replies[:0]
+	e.Notify, e.Replies, e.News = e.Notify[:0], e.Replies[:0], e.News[:0]
+	e.Launched, e.Dropped = e.Launched[:0], e.Dropped[:0]
 }
 
 // AgentSend is a message for an agent's stream; Close ends the stream after it.
@@ -125,16 +163,33 @@ type AllocatorAsk struct {
 }
 
 // Notice is an event for a subscription; Close ends the subscription after it. Event may
-// be nil with Close.
+// be nil with Close. Framework is whose the subscription is, in all but a last notice.
 type Notice struct {
+	Framework id.Framework
+	Stream    id.Stream
+	Event     *schedulerpb.Event
+	Close     bool
+}
+
+// News is an event for one watcher, or for all that watch at this point if Stream is
+// empty. Close ends the watcher's stream after it; Event may be nil with Close.
+type News struct {
 	Stream id.Stream
-	Event  *schedulerpb.Event
+	Event  *masterpb.Event
 	Close  bool
 }
 
-// Reply answers a Call or KillTask with the status and text of the HTTP API.
+// Reply answers a Call, or the wish of an operator, with the status and text of the HTTP API.
 type Reply struct {
 	Request uint64
 	Status  int
 	Message string
+}
+
+// Launched says that a task is known from now on, until it is Dropped. Offered is when
+// the last of the offers was made that it was launched with, Accepted when they were spent.
+type Launched struct {
+	Task              id.TaskKey
+	Agent             id.Agent
+	Offered, Accepted step.Time
 }

@@ -74,8 +74,11 @@ func (m *Machine) subscribe(ev Call, out *Effects) {
 		delete(m.streams, f.stream)
 		m.withdrawOffers(f, out)
 	}
-	sub := ev.Call.GetSubscribe()
-	f.take(sub)
+	tell := m.tellFrameworkUpdated
+	if f.info == nil {
+		tell = m.tellFrameworkAdded
+	}
+	f.take(ev.Call.GetSubscribe())
 	f.stream, f.recovered, f.deadline, f.subscribed = ev.Stream, false, 0, m.now
 	m.streams[ev.Stream] = f
 	m.persistFramework(f, out)
@@ -84,6 +87,7 @@ func (m *Machine) subscribe(ev Call, out *Effects) {
 		HeartbeatIntervalSeconds: proto.Float64(m.cfg.Heartbeat.Seconds()),
 		MasterInfo:               m.cfg.Info,
 	}}, out)
+	tell(f, out)
 	m.askFramework(f, out)
 	m.askRevived(f, f.roles, out)
 	m.redeliver(f, out)
@@ -98,10 +102,7 @@ func (f *framework) take(sub *schedulerpb.Call_Subscribe) {
 	}
 	f.setInfo(info)
 	f.principal = info.GetPrincipal()
-	clear(f.suppressed)
-	for _, role := range sub.GetSuppressedRoles() {
-		f.suppressed[role] = true
-	}
+	f.suppress(sub.GetSuppressedRoles())
 }
 
 // subscriber finds or makes the framework of a SUBSCRIBE, or says why it may not.
@@ -187,6 +188,7 @@ func (m *Machine) streamGone(stream id.Stream, out *Effects) {
 	m.askFramework(f, out)
 	m.frameworkDeadline(f, timeout)
 	m.persistFramework(f, out)
+	m.tellFrameworkUpdated(f, out)
 }
 
 // removeFramework ends a framework for good: its tasks are killed, and it stays known
@@ -204,6 +206,7 @@ func (m *Machine) removeFramework(f *framework, out *Effects) {
 	}
 	m.forgetFramework(f, out)
 	m.askFramework(f, out)
+	m.tellFrameworkUpdated(f, out)
 	told := map[id.Agent]bool{}
 	for _, tid := range sorted(f.tasks) {
 		t := f.tasks[tid]
@@ -218,15 +221,17 @@ func (m *Machine) removeFramework(f *framework, out *Effects) {
 			m.send(a, endFramework(f), out)
 		}
 	}
+	m.endExecutors(f, told, out)
 	m.settle(f, out)
 }
 
-// settle lets go of a removed framework whose last task has ended.
+// settle lets go of a removed framework whose last task and executor have ended.
 func (m *Machine) settle(f *framework, out *Effects) {
-	if !f.removed || len(f.tasks) > 0 || m.frameworks[f.id] != f {
+	if !f.removed || len(f.tasks) > 0 || f.executors > 0 || m.frameworks[f.id] != f {
 		return
 	}
 	delete(m.frameworks, f.id)
+	m.tellFrameworkRemoved(f, out)
 	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_FrameworkRemoved{FrameworkRemoved: string(f.id)}}, out)
 	m.completed = append(m.completed, f)
 	if len(m.completed) > maxCompletedFrameworks {
@@ -262,5 +267,6 @@ func (f *framework) contract() *allocatorpb.Framework {
 	return &allocatorpb.Framework{
 		Id: string(f.id), Roles: f.roles, Suppressed: sorted(f.suppressed),
 		Active: f.stream != "" && !f.removed, Capabilities: f.info.GetCapabilities(),
+		OfferFilters: f.info.GetOfferFilters(),
 	}
 }

@@ -41,6 +41,13 @@ type Config struct {
 	OfferTimeout time.Duration
 }
 
+// What has deadlines, as step.Owner.Kind; of several that are due the lower comes first.
+const (
+	agentDeadline = iota
+	frameworkDeadline
+	offerDeadline
+)
+
 const (
 	maxCompletedFrameworks = 50
 	maxCompletedTasks      = 1000 // for each framework
@@ -70,9 +77,12 @@ type Machine struct {
 	offers     map[id.Offer]*offer
 	completed  []*framework // removed, oldest first
 	gone       map[id.Framework]bool
+	weights    map[string]int64 // thousandths, positive, of the roles that have one
+	watchers   []id.Stream      // oldest first
+	ended      States
 
 	allocator allocator
-	deadlines deadlines
+	deadlines step.Deadlines
 
 	nextFramework, nextAgent, nextOffer uint64
 }
@@ -94,12 +104,17 @@ type agent struct {
 	recovered   bool // admitted by an earlier master and not seen yet
 	since       step.Time
 	registered  step.Time
+	// incarnation and stream are those of the latest Hello; confirmed is the last
+	// incarnation that said anything after its welcome, and so has it on record.
+	incarnation, stream, confirmed uint64
 	// deadline is of the next ping, or of giving up while disconnected.
 	deadline step.Time
 	unponged int
 	tasks    map[id.TaskKey]*task
 	offers   map[id.Offer]*offer
-	// taskBytes is the size of its tasks' infos together.
+	// executors are empty while the agent is unreachable.
+	executors map[executorKey]*executor
+	// taskBytes is the size of the infos of its tasks and executors together.
 	taskBytes int
 }
 
@@ -120,6 +135,7 @@ type framework struct {
 	deadline   step.Time // of removal, while disconnected
 	tasks      map[id.Task]*task
 	offers     map[id.Offer]*offer
+	executors  int // on all agents
 	completed  []*task
 }
 
@@ -130,11 +146,14 @@ type task struct {
 	info      *mesos.TaskInfo
 	role      string
 	resources ledger.Resources
-	// state is the newest known; statusState and pending are of the oldest
-	// unacknowledged update, which is what the framework is told.
-	state    mesos.TaskState
-	pending  *mesos.TaskStatus
-	statuses []*mesos.TaskStatus
+	// state is the newest known. The framework is told one status after the other, each
+	// when it has acknowledged the one before: told is the last of them, if any, and
+	// pending the same until its acknowledgement comes.
+	state         mesos.TaskState
+	pending, told *mesos.TaskStatus
+	statuses      []*mesos.TaskStatus
+	// acked says that pending was acknowledged while the agent, which has to know, was away.
+	acked bool
 	// held says that the ledger has a use for it.
 	held bool
 	// stray is a copy of a task that runs on another agent, too: it is accounted for
@@ -174,6 +193,7 @@ type offer struct {
 	agent     id.Agent
 	framework id.Framework
 	role      string
+	made      step.Time
 	deadline  step.Time
 }
 
@@ -194,6 +214,7 @@ func New(cfg Config) *Machine {
 		plugins:    map[string]id.Framework{},
 		offers:     map[id.Offer]*offer{},
 		gone:       map[id.Framework]bool{},
+		weights:    map[string]int64{},
 	}
 }
 
@@ -203,7 +224,7 @@ func (m *Machine) Step(now step.Time, ev Event, out *Effects) {
 	m.now = max(m.now, now)
 	switch ev := ev.(type) {
 	case Recovered:
-		m.recover(ev)
+		m.recover(ev, out)
 	case AgentHello:
 		m.agentHello(ev, out)
 	case AgentMessage:
@@ -222,6 +243,14 @@ func (m *Machine) Step(now step.Time, ev Event, out *Effects) {
 		m.proposal(ev.Proposal, out)
 	case KillTask:
 		m.operatorKill(ev, out)
+	case Teardown:
+		m.teardown(ev, out)
+	case SetWeights:
+		m.setWeights(ev, out)
+	case Watch:
+		m.watch(ev, out)
+	case WatcherGone:
+		m.watcherGone(ev.Stream)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("core: event of unknown type %T", ev))
@@ -231,37 +260,37 @@ func (m *Machine) Step(now step.Time, ev Event, out *Effects) {
 
 // NextDeadline is when the machine wants to be stepped at the latest.
 func (m *Machine) NextDeadline() (step.Time, bool) {
-	return m.deadlines.next()
+	return m.deadlines.Next()
 }
 
 // expire does what is due.
 func (m *Machine) expire(out *Effects) {
 	for {
-		o, ok := m.deadlines.pop(m.now)
+		o, ok := m.deadlines.Pop(m.now)
 		if !ok {
 			return
 		}
-		switch o.kind {
+		switch o.Kind {
 		case agentDeadline:
-			if a := m.agents[id.Agent(o.id)]; a != nil && m.due(a.deadline, o) {
+			if a := m.agents[id.Agent(o.ID)]; a != nil && m.due(a.deadline, o) {
 				m.agentDue(a, out)
 			}
 		case frameworkDeadline:
-			if f := m.frameworks[id.Framework(o.id)]; f != nil && m.due(f.deadline, o) {
+			if f := m.frameworks[id.Framework(o.ID)]; f != nil && m.due(f.deadline, o) {
 				m.removeFramework(f, out)
 			}
 		case offerDeadline:
-			if offer := m.offers[id.Offer(o.id)]; offer != nil && m.due(offer.deadline, o) {
-				m.rescind(offer, out)
+			if offer := m.offers[id.Offer(o.ID)]; offer != nil && m.due(offer.deadline, o) {
+				m.rescind(offer, noFilter, out)
 			}
 		}
 	}
 }
 
 // due says whether an owner's deadline has come; one that is still to come is queued again.
-func (m *Machine) due(at step.Time, o owner) bool {
+func (m *Machine) due(at step.Time, o step.Owner) bool {
 	if at > m.now {
-		m.deadlines.add(at, o.kind, o.id)
+		m.deadlines.Add(at, o)
 	}
 	return at != 0 && at <= m.now
 }
@@ -269,7 +298,7 @@ func (m *Machine) due(at step.Time, o owner) bool {
 // notify appends an event for a framework, unless it is not connected.
 func (m *Machine) notify(f *framework, ev *schedulerpb.Event, out *Effects) {
 	if f.stream != "" {
-		out.Notify = append(out.Notify, Notice{Stream: f.stream, Event: ev})
+		out.Notify = append(out.Notify, Notice{Framework: f.id, Stream: f.stream, Event: ev})
 	}
 }
 

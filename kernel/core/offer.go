@@ -10,6 +10,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/step"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -68,11 +69,14 @@ func (m *Machine) grant(epoch uint64, g *allocatorpb.Grant) (*mesos.Offer, alloc
 	case !resources.OfferableTo(g.GetRole()):
 		return nil, allocatorpb.Rejection_MALFORMED, fmt.Errorf("%s has reservations that are not for role %q", resources, g.GetRole())
 	}
+	if err := rules.Capable(f.info, resources, a.info.GetDomain(), m.cfg.Info.GetDomain()); err != nil {
+		return nil, allocatorpb.Rejection_INCAPABLE, err
+	}
 	mode := ledger.Exclusive
 	if g.GetMode() == allocatorpb.ClaimMode_SHARED {
 		mode = ledger.Shared
 	}
-	o := &offer{id: id.Offer(fmt.Sprintf("%s-O%d", m.cfg.ID, m.nextOffer)), agent: a.id, framework: f.id, role: g.GetRole()}
+	o := &offer{id: id.Offer(fmt.Sprintf("%s-O%d", m.cfg.ID, m.nextOffer)), agent: a.id, framework: f.id, role: g.GetRole(), made: m.now}
 	if err := m.ledger.Claim(ledger.Claim{
 		Offer: o.id, Agent: a.id, Framework: f.id, Role: o.role, Resources: resources, Mode: mode,
 	}); err != nil {
@@ -82,7 +86,7 @@ func (m *Machine) grant(epoch uint64, g *allocatorpb.Grant) (*mesos.Offer, alloc
 	m.offers[o.id], a.offers[o.id], f.offers[o.id] = o, o, o
 	if m.cfg.OfferTimeout > 0 {
 		o.deadline = m.now.Add(m.cfg.OfferTimeout)
-		m.deadlines.add(o.deadline, offerDeadline, string(o.id))
+		m.deadlines.Add(o.deadline, step.Owner{Kind: offerDeadline, ID: string(o.id)})
 	}
 	return m.wireOffer(o, a, f, resources), allocatorpb.Rejection_NONE, nil
 }
@@ -100,8 +104,9 @@ func (m *Machine) wireOffer(o *offer, a *agent, f *framework, resources ledger.R
 			Address: &mesos.Address{Hostname: a.info.Hostname, Ip: a.info.Hostname, Port: proto.Int32(a.info.GetPort())},
 			Path:    proto.String("/slave(1)"),
 		},
-		Domain:     a.info.Domain,
-		Attributes: a.info.Attributes,
+		Domain:      a.info.Domain,
+		Attributes:  a.info.Attributes,
+		ExecutorIds: a.executorIDs(f),
 	}
 	allocationRole := ""
 	if f.can(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
@@ -145,13 +150,17 @@ func (m *Machine) withdraw(o *offer, refuse time.Duration, out *Effects) {
 	m.recovered(ledger.Holding{Agent: o.agent, Framework: o.framework, Role: o.role, Resources: c.Resources}, refuse, out)
 }
 
+// noFilter tells the allocator of a decline that asks for no filter: it is still a refusal,
+// where zero would read as if something had come free.
+const noFilter = time.Nanosecond
+
 // rescind ends an offer and tells its framework.
-func (m *Machine) rescind(o *offer, out *Effects) {
+func (m *Machine) rescind(o *offer, refuse time.Duration, out *Effects) {
 	m.notify(m.frameworks[o.framework], &schedulerpb.Event{
 		Type:    schedulerpb.Event_RESCIND.Enum(),
 		Rescind: &schedulerpb.Event_Rescind{OfferId: &mesos.OfferID{Value: proto.String(string(o.id))}},
 	}, out)
-	m.withdraw(o, 0, out)
+	m.withdraw(o, refuse, out)
 }
 
 func (m *Machine) withdrawOffers(f *framework, out *Effects) {
@@ -161,7 +170,7 @@ func (m *Machine) withdrawOffers(f *framework, out *Effects) {
 }
 
 func (m *Machine) decline(f *framework, c *schedulerpb.Call_Decline, out *Effects) {
-	refuse := rules.RefuseSeconds(c.GetFilters())
+	refuse := unwanted(c.GetFilters())
 	for _, oid := range c.GetOfferIds() {
 		if o := f.offers[id.Offer(oid.GetValue())]; o != nil {
 			m.withdraw(o, refuse, out)
@@ -182,19 +191,24 @@ func (m *Machine) accept(f *framework, c *schedulerpb.Call_Accept, out *Effects)
 	}
 	a, role := m.agents[offers[0].agent], offers[0].role
 	var pool ledger.Resources
+	var offered step.Time
 	for _, o := range offers {
 		pool = pool.Plus(m.takeBack(o).Resources)
+		offered = max(offered, o.made)
 	}
 	for _, op := range c.GetOperations() {
 		for _, info := range op.GetLaunch().GetTaskInfos() {
-			pool = m.launch(launch{f, a, role, info}, pool, out)
+			pool = m.launch(launch{f, a, role, offered, info}, pool, out)
 		}
 	}
 	for _, oid := range m.ledger.Overdrawn(a.id) {
-		m.rescind(m.offers[oid], out)
+		m.rescind(m.offers[oid], 0, out)
 	}
-	m.recovered(ledger.Holding{Agent: a.id, Framework: f.id, Role: role, Resources: pool}, rules.RefuseSeconds(c.GetFilters()), out)
+	m.recovered(ledger.Holding{Agent: a.id, Framework: f.id, Role: role, Resources: pool}, unwanted(c.GetFilters()), out)
 }
+
+// unwanted is for how long what was declined is not wanted; never zero.
+func unwanted(f *mesos.Filters) time.Duration { return max(rules.RefuseSeconds(f), noFilter) }
 
 // acceptable finds the offers of an ACCEPT: all known, the framework's, each once, of one
 // agent and one role. With an error come those that exist, to be given back.

@@ -16,6 +16,7 @@ import (
 const (
 	agentPrefix     = "agent/"
 	frameworkPrefix = "framework/"
+	weightPrefix    = "weight/"
 )
 
 // CheckRegistry says whether Recovered can take these entries: the shell asks before it
@@ -33,6 +34,12 @@ func CheckRegistry(entries []step.Write) error {
 			var r corepb.FrameworkRecord
 			err = proto.Unmarshal(e.Value, &r)
 			filed = frameworkPrefix + r.GetInfo().GetId().GetValue()
+		case strings.HasPrefix(e.Key, weightPrefix):
+			var r corepb.WeightRecord
+			if err = proto.Unmarshal(e.Value, &r); err == nil && r.WeightMilli < 1 {
+				err = fmt.Errorf("the weight is %d thousandths", r.WeightMilli)
+			}
+			filed = weightPrefix + r.GetRole()
 		}
 		if err == nil && filed != e.Key {
 			err = fmt.Errorf("it is a record of %s", filed)
@@ -44,7 +51,7 @@ func CheckRegistry(entries []step.Write) error {
 	return nil
 }
 
-func (m *Machine) recover(ev Recovered) {
+func (m *Machine) recover(ev Recovered, out *Effects) {
 	for _, e := range ev.Entries {
 		switch {
 		case strings.HasPrefix(e.Key, agentPrefix):
@@ -54,30 +61,32 @@ func (m *Machine) recover(ev Recovered) {
 		case strings.HasPrefix(e.Key, frameworkPrefix):
 			var r corepb.FrameworkRecord
 			mustUnmarshal(e, &r)
-			m.recoverFramework(&r)
+			m.recoverFramework(&r, out)
+		case strings.HasPrefix(e.Key, weightPrefix):
+			var r corepb.WeightRecord
+			mustUnmarshal(e, &r)
+			m.weights[r.Role] = r.WeightMilli
 		}
 	}
 }
 
 func (m *Machine) recoverAgent(r *corepb.AgentRecord) {
-	a := &agent{
-		id:          id.Agent(r.Info.GetId().GetValue()),
-		info:        r.Info,
-		unreachable: r.UnreachableNanos != 0,
-		recovered:   true,
-		since:       m.now,
-		tasks:       map[id.TaskKey]*task{},
-		offers:      map[id.Offer]*offer{},
-	}
+	a := newAgent(id.Agent(r.Info.GetId().GetValue()))
+	a.info, a.since, a.confirmed = r.Info, m.now, r.Registered
+	a.unreachable, a.recovered = r.UnreachableNanos != 0, true
 	m.agents[a.id] = a
 	if a.unreachable {
-		m.agentDeadline(a, step.Time(r.UnreachableNanos).Add(forgetAfter).Sub(m.now))
+		since := min(step.Time(r.UnreachableNanos), m.now) // a clock that was set back must not prolong it
+		m.agentDeadline(a, since.Add(forgetAfter).Sub(m.now))
 	} else {
 		m.agentDeadline(a, m.cfg.ReregisterTimeout)
 	}
 }
 
-func (m *Machine) recoverFramework(r *corepb.FrameworkRecord) {
+// recoverFramework gives a framework what is left of its failover timeout, and all of it
+// if it was connected when the last master died. A clock that was set back must not
+// prolong it, nor may another restart: what is given is put on record.
+func (m *Machine) recoverFramework(r *corepb.FrameworkRecord, out *Effects) {
 	f := newFramework(id.Framework(r.Info.GetId().GetValue()), r.Plugin)
 	f.setInfo(r.Info)
 	f.recovered = true
@@ -89,13 +98,20 @@ func (m *Machine) recoverFramework(r *corepb.FrameworkRecord) {
 	}
 	left := max(failoverTimeout(f.info), m.cfg.ReconnectGrace)
 	if r.DeadlineNanos != 0 {
-		left = max(step.Time(r.DeadlineNanos).Sub(m.now), m.cfg.ReconnectGrace)
+		grace := m.cfg.ReconnectGrace
+		if asked := failoverTimeout(f.info); asked > 0 {
+			grace = min(grace, asked) // it wants no more
+		}
+		left = min(left, max(step.Time(r.DeadlineNanos).Sub(m.now), grace))
 	}
 	m.frameworkDeadline(f, left)
+	if int64(f.deadline) != r.DeadlineNanos {
+		m.persistFramework(f, out)
+	}
 }
 
 func (m *Machine) persistAgent(a *agent, out *Effects) {
-	r := &corepb.AgentRecord{Info: a.info}
+	r := &corepb.AgentRecord{Info: a.info, Registered: a.confirmed}
 	if a.unreachable {
 		r.UnreachableNanos = int64(a.since)
 	}
@@ -117,12 +133,12 @@ func (m *Machine) forgetFramework(f *framework, out *Effects) {
 
 func (m *Machine) agentDeadline(a *agent, after time.Duration) {
 	a.deadline = m.now.Add(after)
-	m.deadlines.add(a.deadline, agentDeadline, string(a.id))
+	m.deadlines.Add(a.deadline, step.Owner{Kind: agentDeadline, ID: string(a.id)})
 }
 
 func (m *Machine) frameworkDeadline(f *framework, after time.Duration) {
 	f.deadline = m.now.Add(after)
-	m.deadlines.add(f.deadline, frameworkDeadline, string(f.id))
+	m.deadlines.Add(f.deadline, step.Owner{Kind: frameworkDeadline, ID: string(f.id)})
 }
 
 // patience is how long an agent may be silent.

@@ -27,15 +27,19 @@ func sortedKeys[K cmp.Ordered, V any](all map[K]V) []K { return slices.Sorted(ma
 // TestScripts plays testdata/scripts; -rewrite writes what happens into them. A command
 // is an event:
 //
-//	restart | tick after=10s | deadline
-//	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [held=(t1=RUNNING,...) each="cpus:1" f=F]
+//	restart [after=10s] | tick after=10s | deadline
+//	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [start=N] [nth=N] [registered=N]
+//	      [held=(t1=RUNNING,...) each="cpus:1" f=F [head=STARTING]]
 //	gone conn=1 | pong conn=1 | update conn=1 f=F t=T state=RUNNING [latest=FINISHED] [repeated] uuid=u
 //	allocator up|down | grant f=F a=A [role=*] [epoch=1] [mode=shared] resources="cpus:1"
 //	subscribe stream=s [id=F] [timeout=60] [roles=a,b] [aware] [plugin=P]
 //	drop stream=s
 //	accept|decline stream=s f=F offers=O1,O2 [refuse=10] [a=A launch=(t1=cpus:1;mem:10,t2=...)]
 //	revive|suppress|teardown|kill|ack|reconcile stream=s f=F ...
-//	operator-kill f=F t=T
+//	accept ... launch=(t1=cpus:1) exec=e [each="cpus:0.5;mem:32"] [command=other]
+//	hello ... execs=(e) [executor="cpus:0.5;mem:32"] | executor-ended|executor-says conn=1 f=F exec=e
+//	shutdown|message stream=s f=F exec=e
+//	operator-kill f=F t=T | update_framework stream=s f=F roles=a,b [suppressed=a] | see operate for more
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		c := newCluster(t)
@@ -75,6 +79,11 @@ func (s script) play() string {
 	c, d := s.c, s.d
 	switch d.Cmd {
 	case "restart":
+		after, err := time.ParseDuration(s.arg("after", "0s"))
+		if err != nil {
+			d.Fatalf(c.t, "%v", err)
+		}
+		c.now = c.now.Add(after)
 		c.restart()
 	case "tick":
 		after, err := time.ParseDuration(s.arg("after", "0s"))
@@ -117,7 +126,9 @@ func (s script) play() string {
 	case "operator-kill":
 		c.step(core.KillTask{Task: id.TaskKey{Framework: id.Framework(s.arg("f", "")), Task: id.Task(s.arg("t", ""))}})
 	default:
-		s.call()
+		if !s.operate() && !s.executor() {
+			s.call()
+		}
 	}
 	return c.String()
 }
@@ -133,12 +144,17 @@ func (s script) state(key string) mesos.TaskState {
 func (s script) hello() {
 	agent := s.arg("agent", "")
 	h := hello("host", agent, s.arg("resources", "cpus:4;mem:1024"), s.number("epoch", 0))
+	h.Incarnation, h.Stream, h.Registered, h.Home = s.number("start", 0), s.number("nth", 0), s.number("registered", 0), "here"
 	for _, held := range s.list("held") {
 		name, state, _ := strings.Cut(held, "=")
 		n := mesos.TaskState(mesos.TaskState_value["TASK_"+state])
 		info := taskInfo(name, agent, s.arg("each", "cpus:1;mem:100"))
 		h.Tasks = append(h.Tasks, &linkpb.HeldTask{FrameworkId: frameworkID(s.arg("f", "")), Info: info, Status: status(name, agent, n, "held")})
+		if s.d.HasArg("head") {
+			h.Tasks[len(h.Tasks)-1].Unacknowledged = status(name, agent, s.state("head"), "head")
+		}
 	}
+	h.Executors = s.heldExecutors()
 	s.c.step(core.AgentHello{Conn: s.number("conn", 1), Hello: h})
 }
 
@@ -179,6 +195,8 @@ func (s script) call() {
 	case schedulerpb.Call_SUBSCRIBE:
 		s.subscribe()
 		return
+	case schedulerpb.Call_UPDATE_FRAMEWORK:
+		call.UpdateFramework = s.frameworkUpdate()
 	case schedulerpb.Call_ACCEPT:
 		call = acceptCall(s.list("offers"), filters.RefuseSeconds, s.launches()...)
 	case schedulerpb.Call_DECLINE:
@@ -191,6 +209,10 @@ func (s script) call() {
 		call.Kill = &schedulerpb.Call_Kill{TaskId: task, AgentId: agent}
 	case schedulerpb.Call_ACKNOWLEDGE:
 		call.Acknowledge = &schedulerpb.Call_Acknowledge{TaskId: task, AgentId: agent, Uuid: []byte(s.arg("uuid", "u"))}
+	case schedulerpb.Call_MESSAGE:
+		call.Message = &schedulerpb.Call_Message{AgentId: agent, ExecutorId: executorID(s.arg("exec", "e")), Data: []byte("hi")}
+	case schedulerpb.Call_SHUTDOWN:
+		call.Shutdown = &schedulerpb.Call_Shutdown{AgentId: agent, ExecutorId: executorID(s.arg("exec", "e"))}
 	case schedulerpb.Call_RECONCILE:
 		call.Reconcile = &schedulerpb.Call_Reconcile{}
 		for _, name := range s.list("t") {
@@ -209,6 +231,9 @@ func (s script) subscribe() {
 	if s.d.HasArg("aware") {
 		capabilities = append(capabilities, mesos.FrameworkInfo_Capability_PARTITION_AWARE)
 	}
+	for _, name := range s.list("can") {
+		capabilities = append(capabilities, mesos.FrameworkInfo_Capability_Type(mesos.FrameworkInfo_Capability_Type_value[name]))
+	}
 	info := frameworkInfo(s.arg("id", ""), float64(s.number("timeout", 0)), s.list("roles"), capabilities...)
 	s.c.step(core.Call{
 		Request: 1, Stream: id.Stream(s.arg("stream", "")), Plugin: s.arg("plugin", ""),
@@ -223,7 +248,7 @@ func (s script) subscribe() {
 func (s script) launches() (tasks []*mesos.TaskInfo) {
 	for _, l := range s.list("launch") {
 		name, resources, _ := strings.Cut(l, "=")
-		tasks = append(tasks, taskInfo(name, s.arg("a", "M1-S0"), resources))
+		tasks = append(tasks, s.custom(taskInfo(name, s.arg("a", "M1-S0"), resources)))
 	}
 	return tasks
 }

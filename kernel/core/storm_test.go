@@ -31,13 +31,17 @@ func TestStorm(t *testing.T) {
 			s := &storm{
 				cluster: newCluster(t), r: rand.New(rand.NewPCG(seed, 1)),
 				agents: map[string]*stormAgent{}, frameworks: map[string]*stormFramework{},
+				watcher: &replica{t: t},
 			}
+			s.step(core.Watch{Stream: "watcher"})
 			for range 1500 {
 				s.now = s.now.Add(time.Duration(s.r.IntN(3000)) * time.Millisecond)
 				s.act()
 				s.hear()
 			}
+			s.watcher.agrees(s.m.State())
 			s.calm()
+			s.watcher.agrees(s.m.State())
 		})
 	}
 }
@@ -48,6 +52,7 @@ type storm struct {
 	r          *rand.Rand
 	agents     map[string]*stormAgent
 	frameworks map[string]*stormFramework
+	watcher    *replica // hears all from the first event on
 	conn       uint64
 	stream     int
 	task       int
@@ -57,9 +62,10 @@ type storm struct {
 }
 
 type stormAgent struct {
-	id    string
-	conn  uint64
-	tasks map[id.TaskKey]*stormTask
+	id        string
+	conn      uint64
+	tasks     map[id.TaskKey]*stormTask
+	executors map[string]*linkpb.HeldExecutor
 }
 
 type stormTask struct {
@@ -121,7 +127,7 @@ func pick[V any](r *rand.Rand, all map[string]V) (v V, ok bool) {
 func (s *storm) connect() {
 	a, ok := pick(s.r, s.agents)
 	if !ok || len(s.agents) < 6 && s.r.IntN(2) == 0 {
-		a = &stormAgent{tasks: map[id.TaskKey]*stormTask{}}
+		a = &stormAgent{tasks: map[id.TaskKey]*stormTask{}, executors: map[string]*linkpb.HeldExecutor{}}
 	}
 	s.conn++
 	a.conn = s.conn
@@ -138,7 +144,11 @@ func (s *storm) connect() {
 	if a.id != "" {
 		delete(s.agents, fmt.Sprint("new", a.conn))
 	}
-	s.step(core.AgentHello{Conn: a.conn, Hello: hello("host", a.id, "cpus:8;mem:4096;ports:[1-100]", s.cfg.Epoch, held...)})
+	h := hello("host", a.id, "cpus:8;mem:4096;ports:[1-100]", s.cfg.Epoch, held...)
+	for _, key := range sortedKeys(a.executors) {
+		h.Executors = append(h.Executors, a.executors[key])
+	}
+	s.step(core.AgentHello{Conn: a.conn, Hello: h})
 }
 
 func sortedKeysFunc(all map[id.TaskKey]*stormTask) []id.TaskKey {
@@ -230,7 +240,11 @@ func (s *storm) spend() {
 	var tasks []*mesos.TaskInfo
 	for range s.r.IntN(4) {
 		s.task++
-		tasks = append(tasks, taskInfo(fmt.Sprint("t", s.task-s.r.IntN(2)), o.AgentId.GetValue(), fmt.Sprintf("cpus:%d;mem:%d", 1+s.r.IntN(2), 1+s.r.IntN(512))))
+		t := taskInfo(fmt.Sprint("t", s.task-s.r.IntN(2)), o.AgentId.GetValue(), fmt.Sprintf("cpus:%d;mem:%d", 1+s.r.IntN(2), 1+s.r.IntN(512)))
+		if s.r.IntN(3) == 0 {
+			t.Command, t.Executor = nil, executorInfo(fmt.Sprint("e", s.r.IntN(3)), "cpus:0.5;mem:32")
+		}
+		tasks = append(tasks, t)
 	}
 	refuse := float64(s.r.IntN(10))
 	s.call(f.stream, f.id, acceptCall(offers, &refuse, tasks...))
@@ -239,6 +253,9 @@ func (s *storm) spend() {
 // progress moves a random task of a random agent on, or repeats its head.
 func (s *storm) progress() {
 	a, ok := pick(s.r, s.agents)
+	if e, has := pick(s.r, executorsOf(a)); has && s.r.IntN(5) == 0 {
+		s.endExecutors(a, func(held *linkpb.HeldExecutor) bool { return held == e })
+	}
 	if !ok || len(a.tasks) == 0 {
 		return
 	}
@@ -286,12 +303,16 @@ func (s *storm) restartMaster() {
 		clear(s.frameworks[name].offers)
 	}
 	s.restart()
+	s.step(core.Watch{Stream: "watcher"})
 }
 
 // hear lets agents and frameworks take in what the master said, which makes them say more.
 func (s *storm) hear() {
-	for len(s.out.Send)+len(s.out.Notify)+len(s.out.Ask) > 0 {
+	for len(s.out.Send)+len(s.out.Notify)+len(s.out.Ask)+len(s.out.News) > 0 {
 		sends, notices := s.out.Send, s.out.Notify
+		for _, n := range s.out.News {
+			s.watcher.read(n.Event)
+		}
 		for _, ask := range s.out.Ask {
 			s.epoch = ask.Epoch
 		}
@@ -332,6 +353,10 @@ func (s *storm) agentHears(m core.AgentSend) {
 		key := id.TaskKey{Framework: id.Framework(b.Run.Framework.Id.GetValue()), Task: id.Task(b.Run.Task.TaskId.GetValue())}
 		if s.r.IntN(10) > 0 && a.tasks[key] == nil { // one in ten is lost with its connection
 			a.tasks[key] = &stormTask{info: b.Run.Task}
+			if b.Run.LaunchExecutor {
+				e := b.Run.Task.Executor
+				a.executors[string(key.Framework)+"/"+e.ExecutorId.GetValue()] = &linkpb.HeldExecutor{FrameworkId: b.Run.Framework.Id, Info: e}
+			}
 			s.enqueue(key, a.tasks[key], mesos.TaskState_TASK_STARTING)
 			s.sendHead(a, key)
 		} else {
@@ -339,7 +364,12 @@ func (s *storm) agentHears(m core.AgentSend) {
 		}
 	case *linkpb.ToAgent_Kill:
 		s.end(a, id.TaskKey{Framework: id.Framework(b.Kill.FrameworkId.GetValue()), Task: id.Task(b.Kill.TaskId.GetValue())})
+	case *linkpb.ToAgent_ShutdownExecutor:
+		s.endExecutors(a, func(e *linkpb.HeldExecutor) bool {
+			return proto.Equal(e.FrameworkId, b.ShutdownExecutor.FrameworkId) && proto.Equal(e.Info.ExecutorId, b.ShutdownExecutor.ExecutorId)
+		})
 	case *linkpb.ToAgent_EndFramework:
+		s.endExecutors(a, func(e *linkpb.HeldExecutor) bool { return proto.Equal(e.FrameworkId, b.EndFramework.FrameworkId) })
 		for _, key := range sortedKeysFunc(a.tasks) {
 			if string(key.Framework) == b.EndFramework.FrameworkId.GetValue() {
 				s.end(a, key)

@@ -6,11 +6,13 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/hello"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/step"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -61,8 +63,10 @@ func (m *Machine) notifyUpdate(f *framework, s *mesos.TaskStatus, out *Effects) 
 // masterUpdate changes a task's state on the master's own account.
 func (m *Machine) masterUpdate(f *framework, t *task, v verdict, out *Effects) {
 	s := m.status(f, t.info.TaskId, m.agents[t.agent].info.Id, v)
+	before := t.state
 	t.state = v.state
 	t.note(s)
+	m.moved(t, before, s, out)
 	if !t.stray {
 		m.notifyUpdate(f, s, out)
 	}
@@ -85,6 +89,7 @@ type launch struct {
 	framework *framework
 	agent     *agent
 	role      string
+	offered   step.Time
 	info      *mesos.TaskInfo
 }
 
@@ -94,7 +99,7 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 	key := id.TaskKey{Framework: l.framework.id, Task: id.Task(l.info.GetTaskId().GetValue())}
 	err := rules.Task(l.info, rules.TaskContext{
 		Agent: l.agent.id, Offered: pool, AllocationRole: l.role,
-		Known: l.framework.tasks[key.Task] != nil, Framework: l.framework.info,
+		Known: l.framework.tasks[key.Task] != nil, Framework: l.framework.info, Running: l.agent.executorInfo(l.framework, l.info),
 	})
 	if err == nil {
 		err = rules.Supported(l.info)
@@ -107,11 +112,16 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 		need, err = ledger.FromMesos(l.info.GetResources())
 	}
 	refuse := func(state mesos.TaskState, reason mesos.TaskStatus_Reason, err error) ledger.Resources {
+		m.ended[state]++
 		m.notifyUpdate(l.framework, m.status(l.framework, l.info.GetTaskId(), l.info.GetAgentId(), verdict{state, reason, err.Error()}), out)
 		return pool
 	}
 	if err != nil {
 		return refuse(mesos.TaskState_TASK_ERROR, mesos.TaskStatus_REASON_TASK_INVALID, err)
+	}
+	executor, isNew, pool, err := m.bringExecutor(l, pool)
+	if err != nil {
+		return refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, err)
 	}
 	rest, ok := pool.Minus(need)
 	if !ok {
@@ -119,16 +129,23 @@ func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.R
 	}
 	// Two offers of one call may share what they offer: only the ledger knows.
 	if err := m.ledger.Use(ledger.Use{Task: key, Agent: l.agent.id, Role: l.role, Resources: need}); err != nil {
+		if isNew {
+			m.dropExecutor(l.agent.executorOf(l.framework, l.info), out)
+		}
 		return refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_INVALID_OFFERS, err)
 	}
 	info := proto.CloneOf(l.info)
-	info.Resources = need.Mesos(l.role)
+	info.Resources, info.Executor = need.Mesos(l.role), executor
 	t := &task{
 		key: key, agent: l.agent.id, info: info, role: l.role, resources: need,
 		state: mesos.TaskState_TASK_STAGING, held: true,
 	}
 	m.add(t, l.agent, l.framework)
-	m.send(l.agent, &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{Framework: l.framework.info, Task: info}}}, out)
+	m.tellTaskAdded(t, out)
+	out.Launched = append(out.Launched, Launched{Task: key, Agent: l.agent.id, Offered: l.offered, Accepted: m.now})
+	m.send(l.agent, &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{
+		Framework: l.framework.info, Task: info, LaunchExecutor: isNew,
+	}}}, out)
 	return rest
 }
 
@@ -138,24 +155,23 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 	s := u.GetStatus()
 	f := m.frameworks[id.Framework(u.GetFrameworkId().GetValue())]
 	t := a.find(id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(s.GetTaskId().GetValue())})
-	if f == nil || t == nil || !agentSays(s.GetState()) {
+	if f == nil || t == nil || !hello.Says(s.GetState()) {
 		// Acknowledged before, never launched, or nonsense: nobody waits for it.
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
 		return
 	}
 	latest := mesos.TaskState(u.GetLatest())
-	if !agentSays(latest) {
+	if !hello.Says(latest) {
 		latest = s.GetState()
 	}
+	before := t.state
 	if next, v := lifecycle.NextTask(t.state, latest); v == lifecycle.Advanced {
 		t.state = next
 	}
 	t.note(s)
+	m.moved(t, before, s, out)
 	if lifecycle.Terminal(t.state) {
 		m.release(t, out)
-	}
-	if u.GetRepeated() && bytes.Equal(t.pending.GetUuid(), s.GetUuid()) {
-		return // the framework has it
 	}
 	if len(s.GetUuid()) == 0 { // said once, and not waited for
 		m.notifyUpdate(f, s, out)
@@ -164,14 +180,17 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 		}
 		return
 	}
-	if f.removed || t.stray {
+	if f.removed || t.stray { // nobody hears of it, whatever stands in line
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
-		if lifecycle.Terminal(s.GetState()) {
+		if lifecycle.Terminal(t.state) {
 			m.dropTask(t, out)
 		}
 		return
 	}
-	t.pending = s
+	if u.GetRepeated() && bytes.Equal(t.pending.GetUuid(), s.GetUuid()) {
+		return // the framework has it
+	}
+	t.pending, t.told = s, s
 	m.notifyUpdate(f, s, out)
 }
 
@@ -209,6 +228,7 @@ func (m *Machine) dropTask(t *task, out *Effects) {
 	a := m.agents[t.agent]
 	delete(a.tasks, t.key)
 	delete(f.tasks, t.key.Task)
+	out.Dropped = append(out.Dropped, t.key)
 	a.taskBytes -= proto.Size(t.info)
 	f.completed = append(f.completed, t)
 	if len(f.completed) > maxCompletedTasks {
@@ -225,7 +245,11 @@ func (m *Machine) acknowledge(f *framework, c *schedulerpb.Call_Acknowledge, out
 	}
 	m.sendAck(a, f.info.Id, c.GetTaskId(), c.GetUuid(), out)
 	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
-	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) || a.conn == 0 && !a.unreachable {
+	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) {
+		return
+	}
+	if a.conn == 0 && !a.unreachable {
+		t.acked = true
 		return
 	}
 	terminal := lifecycle.Terminal(t.pending.GetState())
@@ -269,16 +293,20 @@ func (m *Machine) reconcile(f *framework, tasks []*schedulerpb.Call_Reconcile_Ta
 	}
 }
 
+// reconcileKnown repeats what the framework was told last: what is newer stands in line
+// behind it, and would be followed by it.
 func (m *Machine) reconcileKnown(f *framework, t *task, out *Effects) {
-	state := t.state
-	if t.pending != nil {
-		state = t.pending.GetState()
+	state := mesos.TaskState_TASK_STAGING
+	switch {
+	case t.state == mesos.TaskState_TASK_UNREACHABLE:
+		state = t.state
+	case t.told != nil:
+		state = t.told.GetState()
 	}
 	s := m.status(f, t.info.TaskId, m.agents[t.agent].info.Id, verdict{
 		state: state, reason: mesos.TaskStatus_REASON_RECONCILIATION, message: "Reconciliation: Latest task state",
 	})
-	if n := len(t.statuses); n > 0 {
-		last := t.statuses[n-1]
+	if last := t.told; last != nil {
 		s.Healthy, s.ContainerStatus, s.ExecutorId, s.Labels = last.Healthy, last.ContainerStatus, last.ExecutorId, last.Labels
 	}
 	m.notifyUpdate(f, s, out)

@@ -23,23 +23,30 @@ func (m *Machine) Agents() *masterpb.Response_GetAgents {
 			}
 			continue
 		}
-		total, _ := m.ledger.Total(aid)
-		used, offered := m.held(a)
-		r.Agents = append(r.Agents, &masterpb.Response_GetAgents_Agent{
-			AgentInfo: a.info, Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
-			Version: proto.String(a.version), RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.since),
-			TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
-		})
+		r.Agents = append(r.Agents, m.viewAgent(a))
 	}
 	return r
 }
 
-// held is what tasks use of an agent, and what is offered of it.
+func (m *Machine) viewAgent(a *agent) *masterpb.Response_GetAgents_Agent {
+	total, _ := m.ledger.Total(a.id)
+	used, offered := m.held(a)
+	return &masterpb.Response_GetAgents_Agent{
+		AgentInfo: a.info, Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
+		Version: proto.String(a.version), RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.since),
+		TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
+	}
+}
+
+// held is what tasks and executors use of an agent, and what is offered of it.
 func (m *Machine) held(a *agent) (used, offered ledger.Resources) {
 	for _, key := range sortedTasks(a.tasks) {
 		if t := a.tasks[key]; t.held {
 			used = used.Plus(t.resources)
 		}
+	}
+	for _, e := range sortedExecutors(a) {
+		used = used.Plus(e.resources)
 	}
 	for _, oid := range sorted(a.offers) {
 		c, _ := m.ledger.ClaimOf(oid)
@@ -61,10 +68,10 @@ func (m *Machine) Frameworks() *masterpb.Response_GetFrameworks {
 }
 
 func (m *Machine) viewFramework(f *framework) *masterpb.Response_GetFrameworks_Framework {
-	var used, offered ledger.Resources
+	used, offered := m.executorsUse(f), map[string]ledger.Resources{}
 	for _, tid := range sorted(f.tasks) {
 		if t := f.tasks[tid]; t.held {
-			used = used.Plus(t.resources)
+			used[t.role] = used[t.role].Plus(t.resources)
 		}
 	}
 	v := &masterpb.Response_GetFrameworks_Framework{
@@ -74,11 +81,19 @@ func (m *Machine) viewFramework(f *framework) *masterpb.Response_GetFrameworks_F
 	}
 	for _, oid := range sorted(f.offers) {
 		c, _ := m.ledger.ClaimOf(oid)
-		offered = offered.Plus(c.Resources)
+		offered[c.Role] = offered[c.Role].Plus(c.Resources)
 		v.Offers = append(v.Offers, m.wireOffer(f.offers[oid], m.agents[c.Agent], f, c.Resources))
 	}
-	v.AllocatedResources, v.OfferedResources = used.Mesos(""), offered.Mesos("")
+	v.AllocatedResources, v.OfferedResources = byRole(used), byRole(offered)
 	return v
+}
+
+// byRole is resources with the roles that they are allocated to.
+func byRole(all map[string]ledger.Resources) (list []*mesos.Resource) {
+	for _, role := range sorted(all) {
+		list = append(list, all[role].Mesos(role)...)
+	}
+	return list
 }
 
 // Tasks answers GET_TASKS.
@@ -112,7 +127,7 @@ func viewTask(t *task) *mesos.Task {
 	v := &mesos.Task{
 		Name: t.info.Name, TaskId: t.info.TaskId, AgentId: t.info.AgentId,
 		FrameworkId: &mesos.FrameworkID{Value: proto.String(string(t.key.Framework))},
-		ExecutorId:  &mesos.ExecutorID{Value: proto.String(string(t.key.Task))},
+		ExecutorId:  t.executorID(),
 		State:       t.state.Enum(), Resources: t.info.Resources, Statuses: slices.Clone(t.statuses),
 		Labels: t.info.Labels, Discovery: t.info.Discovery, Container: t.info.Container,
 		HealthCheck: t.info.HealthCheck, KillPolicy: t.info.KillPolicy, Limits: t.info.Limits,
@@ -126,10 +141,18 @@ func viewTask(t *task) *mesos.Task {
 	return v
 }
 
+// executorID is that of the task's executor: a command is its own, of the same name.
+func (t *task) executorID() *mesos.ExecutorID {
+	if t.info.Executor != nil {
+		return t.info.Executor.ExecutorId
+	}
+	return &mesos.ExecutorID{Value: proto.String(string(t.wireKey().Task))}
+}
+
 // State answers GET_STATE.
 func (m *Machine) State() *masterpb.Response_GetState {
 	return &masterpb.Response_GetState{
-		GetTasks: m.Tasks(), GetExecutors: &masterpb.Response_GetExecutors{},
+		GetTasks: m.Tasks(), GetExecutors: m.Executors(),
 		GetFrameworks: m.Frameworks(), GetAgents: m.Agents(),
 	}
 }

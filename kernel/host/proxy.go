@@ -50,8 +50,12 @@ func newFront(name, address, socket string, secure func(http.Handler) http.Handl
 			DisableCompression:  true,
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-				http.Error(w, fmt.Sprintf("The request's body is larger than %d bytes.", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+			if client, ok := errors.AsType[*clientError](err); ok {
+				client.answer(w)
+				return
+			}
+			if r.Context().Err() != nil { // it may be known before the body's reader says what is wrong
+				http.Error(w, "The request's body did not arrive whole, or not in time.", http.StatusBadRequest)
 				return
 			}
 			unavailable(w, name)
@@ -63,6 +67,7 @@ func newFront(name, address, socket string, secure func(http.Handler) http.Handl
 				unavailable(w, name)
 				return
 			}
+			r.Body = clientBody{r.Body}
 			proxy.ServeHTTP(w, r)
 		})),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -82,6 +87,32 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.Host = r.In.Host
 	r.SetXForwarded()
 	r.Out.Header.Del(principalHeader)
+}
+
+// clientBody marks what goes wrong with a client's body, so that it is not taken for a fault of the plugin.
+type clientBody struct{ io.ReadCloser }
+
+func (b clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = &clientError{err}
+	}
+	return n, err
+}
+
+type clientError struct{ error }
+
+func (e *clientError) answer(w http.ResponseWriter) {
+	tooLarge, large := errors.AsType[*http.MaxBytesError](e.error)
+	late, timed := errors.AsType[net.Error](e.error)
+	switch {
+	case large:
+		http.Error(w, fmt.Sprintf("The request's body is larger than %d bytes.", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+	case timed && late.Timeout():
+		http.Error(w, "The request's body did not arrive in time.", http.StatusRequestTimeout)
+	default:
+		http.Error(w, "Failed to read the request's body: "+e.Error(), http.StatusBadRequest)
+	}
 }
 
 func unavailable(w http.ResponseWriter, name string) {

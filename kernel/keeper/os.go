@@ -94,7 +94,8 @@ func fill(out, in *os.File) error {
 	if _, err := out.ReadFrom(in); err != nil {
 		return err
 	}
-	if err := out.Chmod(0o500); err != nil {
+	// Containers of all users begin as this program, and none may read it.
+	if err := out.Chmod(0o511); err != nil {
 		return err
 	}
 	seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE

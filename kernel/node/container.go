@@ -14,12 +14,12 @@ const (
 // keeperConnected compares what the keeper holds with what the tasks should have.
 func (m *Machine) keeperConnected(ev KeeperUp) {
 	m.keeperUp = true
+	clear(m.strays)
 	held := map[string]bool{}
 	for _, container := range ev.Starting {
 		held[container] = true
 	}
 	for _, exit := range ev.Exits {
-		held[exit.GetContainerId()] = true
 		m.containerExited(exit)
 	}
 	for _, running := range ev.Running {
@@ -28,8 +28,8 @@ func (m *Machine) keeperConnected(ev KeeperUp) {
 	}
 	for _, t := range m.ordered() {
 		switch {
-		case t.ended():
-		case !held[t.container]:
+		case t.ended(), t.custom():
+		case !held[t.container] || t.boot != m.boot:
 			m.lost(t)
 		case t.kill != nil && m.now >= t.kill.since.Add(t.kill.grace):
 			m.killNow(t)
@@ -37,12 +37,22 @@ func (m *Machine) keeperConnected(ev KeeperUp) {
 			m.signal(t, sigterm)
 		}
 	}
+	m.executorsConnected(held)
 }
 
 func (m *Machine) containerStarted(ev ContainerStarted) {
 	t := m.owners[ev.Container]
 	switch {
-	case t == nil || t.ended():
+	case m.hosts[ev.Container] != nil:
+		m.executorStarted(m.hosts[ev.Container], ev.Pid)
+	case t != nil && t.boot != m.boot:
+		// A process of this boot has the number of one that died with the last: to
+		// signal it would hit a stranger.
+		m.stats.Strays++
+	case t == nil:
+		m.stats.Strays++
+		m.stray(ev.Container, false)
+	case t.ended():
 		m.stats.Strays++
 		m.out.Ask = append(m.out.Ask, Signal{Container: ev.Container, Number: sigkill})
 	case t.started:
@@ -58,6 +68,12 @@ func (m *Machine) containerStarted(ev ContainerStarted) {
 }
 
 func (m *Machine) containerFailed(ev ContainerFailed) {
+	if e := m.hosts[ev.Container]; e != nil && !e.started {
+		m.executorEnded(e, verdict{
+			status: unseen, reason: mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED, message: ev.Message,
+		})
+		return
+	}
 	t := m.owners[ev.Container]
 	if t == nil || t.ended() || t.started {
 		m.forget(ev.Container)
@@ -71,12 +87,30 @@ func (m *Machine) containerFailed(ev ContainerFailed) {
 
 func (m *Machine) containerExited(exit *containerpb.Exit) {
 	t := m.owners[exit.GetContainerId()]
-	if t == nil || t.ended() {
-		// A stray, or an end that is on record and whose Forget was lost.
+	switch {
+	case m.hosts[exit.GetContainerId()] != nil:
+		m.executorExited(m.hosts[exit.GetContainerId()], exit)
+	case t == nil:
+		m.stray(exit.GetContainerId(), true)
+	case t.ended(): // it is on record, and its Forget was lost
 		m.forget(exit.GetContainerId())
-		return
+	case exit.GetUnknown() && t.boot != m.boot:
+		m.lost(t)
+	default:
+		m.end(t, m.exitStatus(t, exit))
 	}
-	m.end(t, m.exitStatus(t, exit))
+}
+
+// stray ends a container that no task owns, or remembers it until that is certain.
+func (m *Machine) stray(container string, ended bool) {
+	switch {
+	case !m.link.welcome:
+		m.strays[container] = ended
+	case ended:
+		m.forget(container)
+	default:
+		m.out.Ask = append(m.out.Ask, Signal{Container: container, Number: sigkill})
+	}
 }
 
 // lost ends a task whose container is nowhere and left no record.

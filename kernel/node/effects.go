@@ -1,9 +1,11 @@
 package node
 
 import (
+	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	executorpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/executor"
 )
 
 // Effects is what a step asks of its shell, in the order of the fields: everything in
@@ -12,7 +14,12 @@ type Effects struct {
 	Persist []step.Write
 	Send    []Send
 	Ask     []Ask
+	// Replies come before what is told to a stream that they open.
+	Replies []Reply
+	Tell    []Tell
 	Drop    []Drop
+	// Dropped are tasks that the machine has no more, for who traces them.
+	Dropped []id.TaskKey
 }
 
 // Send is one message to the master. A Conn that has ended meanwhile is no error: the
@@ -20,6 +27,28 @@ type Effects struct {
 type Send struct {
 	Conn    uint64
 	Message *linkpb.ToMaster
+}
+
+// Reply answers an ExecutorCall in the terms of HTTP. An empty message is an empty body.
+type Reply struct {
+	Request uint64
+	Status  int
+	Message string
+}
+
+const (
+	statusOK         = 200
+	statusAccepted   = 202
+	statusBadRequest = 400
+	statusForbidden  = 403
+)
+
+// Tell is one event for an executor, or the end of its stream. A stream that has ended
+// meanwhile is no error: what matters is settled when the executor subscribes again.
+type Tell struct {
+	Stream uint64
+	Event  *executorpb.Event
+	Close  bool
 }
 
 // Drop asks to close a stream.
@@ -31,7 +60,7 @@ type Drop struct {
 	Permanent bool
 }
 
-// Ask is something to be done about a container: Launch, Signal or Forget.
+// Ask is something to be done about a container: Launch, Resize, Signal or Forget.
 type Ask interface{ ask() }
 
 // Launch asks to prepare and start a container. It is answered by ContainerStarted or
@@ -39,9 +68,20 @@ type Ask interface{ ask() }
 type Launch struct {
 	Container string
 	Framework *mesos.FrameworkInfo
-	Task      *mesos.TaskInfo
-	// Sandbox is the task's folder, relative to the agent's work dir.
+	// Task is what the container is for; nil if it is for Executor.
+	Task     *mesos.TaskInfo
+	Executor *mesos.ExecutorInfo
+	// Sandbox is the container's folder, relative to the agent's work dir.
 	Sandbox string
+	// Resources are what a container of an executor begins with: its own and its first task's.
+	Resources []*mesos.Resource
+}
+
+// Resize asks to set the limits of a running container to what it is to have from now
+// on. It has no answer.
+type Resize struct {
+	Container string
+	Resources []*mesos.Resource
 }
 
 // Signal asks to signal every process of a container, or, where it is being prepared,
@@ -56,5 +96,6 @@ type Signal struct {
 type Forget struct{ Container string }
 
 func (Launch) ask() {}
+func (Resize) ask() {}
 func (Signal) ask() {}
 func (Forget) ask() {}

@@ -3,6 +3,7 @@ package node
 import (
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
+	executorpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/executor"
 )
 
 // Event is one thing that happened to the agent: one of the types of this file.
@@ -14,6 +15,9 @@ type Recovered struct {
 	Checkpoint Checkpoint
 	// Boot names the host's current boot; containers of another one are dead.
 	Boot string
+	// Home names the place of the checkpoint, as Checkpoint.CheckHome was told it; empty
+	// where nobody knows.
+	Home string
 }
 
 // Linked says that a stream to a master is open. Conn is new and never zero.
@@ -62,6 +66,20 @@ type ContainerFailed struct {
 // record until it is told to forget it.
 type ContainerExited struct{ Exit *containerpb.Exit }
 
+// ExecutorCall is a call of an executor, as far as it is sound by itself. It is answered
+// by a Reply.
+type ExecutorCall struct {
+	// Principal is the container that the call was found to come from.
+	Principal string
+	Request   uint64
+	// Stream is a new one that a SUBSCRIBE would open, never zero.
+	Stream uint64
+	Call   *executorpb.Call
+}
+
+// ExecutorGone says that an executor's event stream has ended, for whatever reason.
+type ExecutorGone struct{ Stream uint64 }
+
 // Stop says that the agent is about to leave. With KillTasks every task is killed; without,
 // they go on and the next agent of the work dir finds them.
 type Stop struct {
@@ -81,5 +99,7 @@ func (KeeperDown) event()       {}
 func (ContainerStarted) event() {}
 func (ContainerFailed) event()  {}
 func (ContainerExited) event()  {}
+func (ExecutorCall) event()     {}
+func (ExecutorGone) event()     {}
 func (Stop) event()             {}
 func (Tick) event()             {}

@@ -124,6 +124,10 @@ func toAgent(epoch uint64, body any) *linkpb.ToAgent {
 		msg.Body = &linkpb.ToAgent_Acknowledge{Acknowledge: b}
 	case *linkpb.Ping:
 		msg.Body = &linkpb.ToAgent_Ping{Ping: b}
+	case *linkpb.ShutdownExecutor:
+		msg.Body = &linkpb.ToAgent_ShutdownExecutor{ShutdownExecutor: b}
+	case *linkpb.ExecutorMessage:
+		msg.Body = &linkpb.ToAgent_ExecutorMessage{ExecutorMessage: b}
 	case *linkpb.EndFramework:
 		msg.Body = &linkpb.ToAgent_EndFramework{EndFramework: b}
 	}
@@ -197,12 +201,20 @@ func (h *host) effects() string {
 	for _, a := range h.last.Ask {
 		switch a := a.(type) {
 		case node.Launch:
-			fmt.Fprintln(&b, "launch", a.Container, "in", a.Sandbox)
+			fmt.Fprintln(&b, "launch", a.Container, "in", a.Sandbox+amount(a.Resources))
+		case node.Resize:
+			fmt.Fprintln(&b, "resize", a.Container+amount(a.Resources))
 		case node.Signal:
 			fmt.Fprintln(&b, "signal", a.Container, a.Number)
 		case node.Forget:
 			fmt.Fprintln(&b, "forget", a.Container)
 		}
+	}
+	for _, r := range h.last.Replies {
+		fmt.Fprintln(&b, strings.TrimSpace(fmt.Sprintln("reply", r.Status, r.Message)))
+	}
+	for _, t := range h.last.Tell {
+		fmt.Fprintf(&b, "tell %d %s\n", t.Stream, told(t))
 	}
 	for _, d := range h.last.Drop {
 		fmt.Fprintf(&b, "drop connection %d, permanent %t: %s\n", d.Conn, d.Permanent, d.Reason)
@@ -226,6 +238,14 @@ func describe(t testing.TB, w step.Write) string {
 		a := &nodepb.Agent{}
 		decode(a)
 		return fmt.Sprintf(": id %q, epoch %d, incarnation %d", a.AgentId, a.Epoch, a.Incarnation)
+	case strings.HasPrefix(w.Key, "executor/"):
+		e := &nodepb.Executor{}
+		decode(e)
+		text := fmt.Sprintf(": %s, started %t, registered %t", e.ContainerId, e.Started, e.Registered)
+		if e.Shutdown != nil {
+			text += fmt.Sprintf(", to end since %d s with grace %s", e.Shutdown.SinceUnixNanos/1e9, time.Duration(e.Shutdown.GraceNanos))
+		}
+		return text
 	case strings.HasPrefix(w.Key, "task/"):
 		r := &nodepb.Task{}
 		decode(r)
@@ -258,6 +278,9 @@ func message(m *linkpb.ToMaster) string {
 				text += " (unacknowledged " + short(t.Unacknowledged.GetState()) + ")"
 			}
 		}
+		for _, e := range h.Executors {
+			text += fmt.Sprintf("; executor %s/%s", e.FrameworkId.GetValue(), e.Info.ExecutorId.GetValue())
+		}
 		for _, f := range h.Frameworks {
 			text += "; framework " + f.Id.GetValue()
 		}
@@ -281,6 +304,12 @@ func message(m *linkpb.ToMaster) string {
 			text += fmt.Sprintf(" [limit %s %v]", r.GetName(), r.GetScalar().GetValue())
 		}
 		return text
+	case *linkpb.ToMaster_ExecutorEnded:
+		e := body.ExecutorEnded
+		return fmt.Sprintf("executor %s/%s ended with %d", e.FrameworkId.GetValue(), e.ExecutorId.GetValue(), e.Status)
+	case *linkpb.ToMaster_ExecutorMessage:
+		e := body.ExecutorMessage
+		return fmt.Sprintf("message of executor %s/%s: %q", e.FrameworkId.GetValue(), e.ExecutorId.GetValue(), e.Data)
 	case *linkpb.ToMaster_Pong:
 		return "pong"
 	}

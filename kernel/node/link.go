@@ -1,7 +1,9 @@
 package node
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -21,6 +23,9 @@ type link struct {
 	// silentAt is when the master is given up, unless it says something.
 	silentAt step.Time
 	ping     time.Duration
+	// introduced are the executors that Hello named: one that ends before the welcome is
+	// told of after it.
+	introduced []executorKey
 	// dropped says that the shell was asked to close it already.
 	dropped bool
 }
@@ -32,6 +37,7 @@ func (l *link) deadline() (step.Time, bool) {
 // linked introduces the agent; an older stream is history from here on.
 func (m *Machine) linked(conn uint64) {
 	m.link = link{conn: conn, silentAt: m.now.Add(welcomeWithin)}
+	m.streams++
 	m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Hello{Hello: m.hello()}})
 }
 
@@ -41,18 +47,25 @@ func (m *Machine) hello() *linkpb.Hello {
 	if m.agentID != "" {
 		info.Id = &mesos.AgentID{Value: proto.String(m.agentID)}
 	}
-	h := &linkpb.Hello{Info: info, Version: m.cfg.Version, BootId: m.boot, Epoch: m.epoch}
-	var last id.Framework
+	h := &linkpb.Hello{
+		Info: info, Version: m.cfg.Version, BootId: m.boot, Epoch: m.epoch,
+		Incarnation: m.incarnation, Stream: m.streams, Registered: m.registered, Home: m.home,
+	}
 	for _, t := range m.ordered() {
 		held := &linkpb.HeldTask{FrameworkId: t.frameworkID(), Info: t.info, Status: t.latest}
 		if len(t.pending) > 0 {
 			held.Unacknowledged = t.pending[0]
 		}
 		h.Tasks = append(h.Tasks, held)
-		if t.key.Framework != last {
-			h.Frameworks = append(h.Frameworks, m.frameworks[t.key.Framework].info)
-			last = t.key.Framework
-		}
+	}
+	for _, e := range m.orderedExecutors() {
+		m.link.introduced = append(m.link.introduced, e.key)
+		h.Executors = append(h.Executors, &linkpb.HeldExecutor{
+			FrameworkId: &mesos.FrameworkID{Value: proto.String(string(e.key.Framework))}, Info: e.info,
+		})
+	}
+	for _, fid := range slices.Sorted(maps.Keys(m.frameworks)) {
+		h.Frameworks = append(h.Frameworks, m.frameworks[fid].info)
 	}
 	return h
 }
@@ -118,11 +131,15 @@ func (m *Machine) fromMaster(ev FromMaster) {
 		m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Pong{Pong: &linkpb.Pong{}}})
 	case *linkpb.ToAgent_EndFramework:
 		m.endFramework(id.Framework(body.EndFramework.GetFrameworkId().GetValue()))
+	case *linkpb.ToAgent_ShutdownExecutor:
+		m.masterShutdown(body.ShutdownExecutor)
+	case *linkpb.ToAgent_ExecutorMessage:
+		m.masterMessage(body.ExecutorMessage)
 	}
 }
 
-// welcomed takes the id that the master knows the agent by, and says again whatever is
-// not acknowledged.
+// welcomed takes the id that the master knows the agent by, confirms it, and says again
+// whatever is not acknowledged.
 func (m *Machine) welcomed(w *linkpb.Welcome) {
 	if given := w.GetAgentId().GetValue(); rules.ID(given) == nil && given != m.agentID {
 		m.agentID = given
@@ -132,13 +149,28 @@ func (m *Machine) welcomed(w *linkpb.Welcome) {
 		m.drop("the master welcomed the agent and gave it no id", false)
 		return
 	}
+	if m.registered != m.incarnation {
+		m.registered = m.incarnation
+		m.dirtyAgent = true
+	}
 	m.link.welcome = true
+	m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Pong{Pong: &linkpb.Pong{}}})
 	m.link.ping = pingPeriod(w.GetPingSeconds())
 	m.link.silentAt = m.now.Add(missedPings * m.link.ping)
 	for _, t := range m.ordered() {
 		t.resendAfter = resendMin
 		m.sendHead(t)
 	}
+	for _, k := range m.link.introduced {
+		if m.executors[k] == nil {
+			m.missing(k, unseen)
+		}
+	}
+	m.link.introduced = nil
+	for _, container := range slices.Sorted(maps.Keys(m.strays)) {
+		m.stray(container, m.strays[container])
+	}
+	clear(m.strays)
 }
 
 func pingPeriod(seconds float64) time.Duration {

@@ -25,19 +25,29 @@ type Config struct {
 type Machine struct {
 	cfg  Config
 	boot string
+	home string
 
 	// agentID is empty until the first welcome, epoch the highest ever heard,
-	// incarnation this start's number; all three are durable.
+	// incarnation this start's number, registered that of the last start that a master
+	// welcomed; all four are durable.
 	agentID     string
 	epoch       uint64
 	incarnation uint64
-	// uuids and containers count what this incarnation has named.
-	uuids, containers uint64
+	registered  uint64
+	// uuids and containers count what this incarnation has named, streams its links.
+	uuids, containers, streams uint64
 
 	// tasks are those with anything left to do or to say; owners finds them by container.
 	tasks  map[id.TaskKey]*task
 	owners map[string]*task
-	// frameworks are those of the tasks, no others.
+	// strays are containers of the keeper that no task owns, and whether they have ended.
+	// They are left alone until a master has welcomed the agent: its checkpoint might be
+	// an old copy that knows nothing of them.
+	strays map[string]bool
+	// executors are those that have a container; hosts finds them by it.
+	executors map[executorKey]*executor
+	hosts     map[string]*executor
+	// frameworks are those of the tasks and executors, no others.
 	frameworks map[id.Framework]*framework
 
 	link     link
@@ -50,13 +60,14 @@ type Machine struct {
 	out             *Effects
 	dirtyAgent      bool
 	dirtyTasks      map[id.TaskKey]bool
+	dirtyExecutors  map[executorKey]bool
 	dirtyFrameworks map[id.Framework]bool
 }
 
 type framework struct {
 	info *mesos.FrameworkInfo
-	// tasks is how many of them the machine has, never zero between steps.
-	tasks int
+	// members is how many tasks and executors it has here, never zero between steps.
+	members int
 }
 
 // Stats counts what the machine refused or ignored since it was made.
@@ -68,6 +79,8 @@ type Stats struct {
 	DuplicateRuns, InvalidRuns uint64
 	// UnknownKills and UnknownAcks fit no task and no pending status.
 	UnknownKills, UnknownAcks uint64
+	// UnknownUpdates are statuses of executors that fit no task, or not the task's state.
+	UnknownUpdates uint64
 	// Strays are containers that no task owns.
 	Strays uint64
 }
@@ -78,8 +91,12 @@ func New(cfg Config) *Machine {
 		cfg:             cfg,
 		tasks:           map[id.TaskKey]*task{},
 		owners:          map[string]*task{},
+		strays:          map[string]bool{},
+		executors:       map[executorKey]*executor{},
+		hosts:           map[string]*executor{},
 		frameworks:      map[id.Framework]*framework{},
 		dirtyTasks:      map[id.TaskKey]bool{},
+		dirtyExecutors:  map[executorKey]bool{},
 		dirtyFrameworks: map[id.Framework]bool{},
 	}
 }
@@ -111,6 +128,10 @@ func (m *Machine) Step(now step.Time, ev Event, out *Effects) {
 		m.containerFailed(ev)
 	case ContainerExited:
 		m.containerExited(ev.Exit)
+	case ExecutorCall:
+		m.executorCall(ev)
+	case ExecutorGone:
+		m.executorGone(ev.Stream)
 	case Stop:
 		m.stop(ev.KillTasks)
 	case Tick:
@@ -136,6 +157,11 @@ func (m *Machine) NextDeadline() (step.Time, bool) {
 			add(t.resendAt)
 		}
 	}
+	for _, e := range m.executors { // any order: the least of all
+		if at, some := e.deadline(); some {
+			add(at)
+		}
+	}
 	return next, some
 }
 
@@ -148,9 +174,9 @@ func (m *Machine) Epoch() uint64 { return m.epoch }
 // Linked says whether a master has welcomed the agent on the current stream.
 func (m *Machine) Linked() bool { return m.link.welcome }
 
-// Live is how many tasks have not ended.
+// Live is how many tasks and executors have not ended.
 func (m *Machine) Live() int {
-	live := 0
+	live := len(m.executors)
 	for _, t := range m.tasks { // any order: a count
 		if !t.ended() {
 			live++
@@ -198,22 +224,38 @@ func compareKeys(a, b id.TaskKey) int {
 
 func (m *Machine) recover(ev Recovered) {
 	saved := ev.Checkpoint
-	m.boot = ev.Boot
+	if err := saved.CheckHome(ev.Home); err != nil {
+		panic(fmt.Sprintf("node: the checkpoint was not checked: %v", err))
+	}
+	m.boot, m.home = ev.Boot, cmp.Or(ev.Home, saved.Agent.GetHome())
 	m.agentID = saved.Agent.GetAgentId()
 	m.epoch = saved.Agent.GetEpoch()
 	m.incarnation = saved.Agent.GetIncarnation() + 1
+	m.registered = saved.Agent.GetRegistered()
 	m.dirtyAgent = true
 	for _, f := range saved.Frameworks {
 		m.frameworks[id.Framework(f.GetInfo().GetId().GetValue())] = &framework{info: f.Info}
 	}
+	for _, r := range saved.Executors {
+		e := executorOf(r, m.now)
+		m.executors[e.key], m.hosts[e.container] = e, e
+		m.frameworks[e.key.Framework].members++
+	}
 	for _, r := range saved.Tasks {
 		t := taskOf(r, m.now)
 		m.tasks[t.key] = t
-		m.owners[t.container] = t
-		m.frameworks[t.key.Framework].tasks++
+		m.frameworks[t.key.Framework].members++
+		switch {
+		case !t.custom():
+			m.owners[t.container] = t
+		case !t.ended():
+			t.executor = m.hosts[t.container]
+			t.executor.tasks[t.key] = t
+			t.launched = t.executor.registered || t.latest.GetState() != mesos.TaskState_TASK_STAGING
+		}
 	}
 	for fid, f := range m.frameworks { // any order: each is dropped, and flush sorts
-		if f.tasks == 0 {
+		if f.members == 0 {
 			delete(m.frameworks, fid)
 			m.dirtyFrameworks[fid] = true
 		}
@@ -229,6 +271,9 @@ func (m *Machine) stop(killTasks bool) {
 	for _, t := range m.ordered() {
 		m.killTask(t, killOrder{grace: graceOf(nil, t.info), message: "The agent was stopped"})
 	}
+	for _, e := range m.orderedExecutors() {
+		m.shutdown(e, ending{killing: killing{message: "The agent was stopped"}})
+	}
 }
 
 func (m *Machine) tick() {
@@ -241,13 +286,16 @@ func (m *Machine) tick() {
 			m.sendHead(t)
 		}
 	}
+	for _, e := range m.orderedExecutors() {
+		m.executorDue(e)
+	}
 }
 
 // flush turns what the step touched into writes, each key once and in order.
 func (m *Machine) flush() {
 	if m.dirtyAgent {
 		m.out.Persist = append(m.out.Persist, step.Write{Key: agentKey, Value: encode(&nodepb.Agent{
-			AgentId: m.agentID, Epoch: m.epoch, Incarnation: m.incarnation,
+			AgentId: m.agentID, Epoch: m.epoch, Incarnation: m.incarnation, Registered: m.registered, Home: m.home,
 		})})
 		m.dirtyAgent = false
 	}
@@ -258,14 +306,24 @@ func (m *Machine) flush() {
 		}
 		m.out.Persist = append(m.out.Persist, w)
 	}
+	for _, key := range slices.SortedFunc(maps.Keys(m.dirtyExecutors), executorKey.compare) {
+		w := step.Write{Key: keyOfExecutor(key)}
+		if e := m.executors[key]; e != nil {
+			w.Value = encode(e.record())
+		}
+		m.out.Persist = append(m.out.Persist, w)
+	}
 	for _, key := range slices.SortedFunc(maps.Keys(m.dirtyTasks), compareKeys) {
 		w := step.Write{Key: keyOfTask(key)}
 		if t := m.tasks[key]; t != nil {
 			w.Value = encode(t.record())
+		} else {
+			m.out.Dropped = append(m.out.Dropped, key)
 		}
 		m.out.Persist = append(m.out.Persist, w)
 	}
 	clear(m.dirtyFrameworks)
+	clear(m.dirtyExecutors)
 	clear(m.dirtyTasks)
 }
 
@@ -287,6 +345,12 @@ const (
 	welcomeWithin = 30 * time.Second
 	// missedPings make the agent leave a silent master.
 	missedPings = 5
+	// registerWithin is how long an executor may take to subscribe once it runs, and
+	// reregisterWithin how long when the agent was restarted under it.
+	registerWithin   = time.Minute
+	reregisterWithin = 15 * time.Second
+	// defaultShutdownGrace is that of an executor whose framework names none.
+	defaultShutdownGrace = 5 * time.Second
 	// defaultPing is assumed of a master that names no period.
 	defaultPing = 15 * time.Second
 )

@@ -22,6 +22,10 @@ import (
 //	run [grace=1s] [killing] | kill [grace=1s] | ack | ping | end-framework
 //	started [pid=7] | failed | exited [status=3] [signal=9] [oom=BYTES] [unknown]
 //	keeper [running] [starting] [exits] | keeper-down
+//	run exec=e [launch]                      a task for an executor
+//	subscribe exec=e stream=N [tasks=(t,...)] [said=(t,...) state=RUNNING] | gone stream=N
+//	say exec=e t=t state=RUNNING [uuid=x] | note exec=e | from container=c1-1
+//	shutdown exec=e | message exec=e         the master says
 //	stop [kill] | tick after=10s | deadline | stats
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -94,7 +98,21 @@ func (h *host) event(d *datadriven.TestData, f, task string, grace time.Duration
 	case "refuse":
 		body = &linkpb.Refused{Message: "no room", Permanent: d.HasArg("permanent")}
 	case "run":
-		body = run(f, task, grace, d.HasArg("killing"))
+		r := run(f, task, grace, d.HasArg("killing"))
+		body = r
+		if d.HasArg("exec") {
+			forExecutor(r, arg(h.t, d, "exec", "e"), d.HasArg("launch"))
+		}
+	case "subscribe", "say", "note":
+		return h.executorCall(d, f, task)
+	case "gone":
+		var stream uint64
+		d.ScanArgs(h.t, "stream", &stream)
+		return node.ExecutorGone{Stream: stream}
+	case "shutdown":
+		body = &linkpb.ShutdownExecutor{FrameworkId: frameworkID(f), ExecutorId: executorID(arg(h.t, d, "exec", "e"))}
+	case "message":
+		body = &linkpb.ExecutorMessage{FrameworkId: frameworkID(f), ExecutorId: executorID(arg(h.t, d, "exec", "e")), Data: []byte("hi")}
 	case "kill":
 		body = kill(f, task, grace)
 	case "ack":

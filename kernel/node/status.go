@@ -25,17 +25,28 @@ func (m *Machine) status(t *task, state mesos.TaskState) *mesos.TaskStatus {
 		State:      state.Enum(),
 		Source:     mesos.TaskStatus_SOURCE_EXECUTOR.Enum(),
 		AgentId:    &mesos.AgentID{Value: proto.String(m.agentID)},
-		ExecutorId: &mesos.ExecutorID{Value: proto.String(string(t.key.Task))},
+		ExecutorId: t.executorID(),
 		Timestamp:  proto.Float64(m.now.Seconds()),
 		Uuid:       m.uuid(),
 		ContainerStatus: &mesos.ContainerStatus{
 			ContainerId: &mesos.ContainerID{Value: proto.String(t.container)},
 		},
 	}
-	if t.started {
+	switch {
+	case t.executor != nil && t.executor.started:
+		s.ContainerStatus.ExecutorPid = proto.Uint32(uint32(t.executor.pid))
+	case t.started:
 		s.ContainerStatus.ExecutorPid = proto.Uint32(uint32(t.pid))
 	}
 	return s
+}
+
+// executorID is that of the task's executor: a command is its own, of the same name.
+func (t *task) executorID() *mesos.ExecutorID {
+	if t.custom() {
+		return t.info.Executor.ExecutorId
+	}
+	return &mesos.ExecutorID{Value: proto.String(string(t.key.Task))}
 }
 
 // uuid names a status: the incarnation and a counter in the form of RFC 9562's version 8,
@@ -81,20 +92,26 @@ func label(s *mesos.TaskStatus, key string, n int32) {
 }
 
 func (m *Machine) explainMemory(t *task, exit *containerpb.Exit, s *mesos.TaskStatus) {
+	limitation, message := memoryLimit(t.info.GetResources(), exit, "the command")
+	explain(s, mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY, message)
+	s.Limitation = limitation
+}
+
+// memoryLimit says what who had, and that it was not enough.
+func memoryLimit(resources []*mesos.Resource, exit *containerpb.Exit, who string) (*mesos.TaskResourceLimitation, string) {
 	var limit float64
 	limitation := &mesos.TaskResourceLimitation{}
-	for _, r := range t.info.GetResources() {
+	for _, r := range resources {
 		if r.GetName() == "mem" {
 			limit += r.GetScalar().GetValue()
 			limitation.Resources = append(limitation.Resources, r)
 		}
 	}
-	message := fmt.Sprintf("Memory limit exceeded: the command needed more than its %s MB", strconv.FormatFloat(limit, 'f', -1, 64))
+	message := fmt.Sprintf("Memory limit exceeded: %s needed more than its %s MB", who, strconv.FormatFloat(limit, 'f', -1, 64))
 	if used := exit.GetMemoryBytes(); used > 0 {
 		message += fmt.Sprintf("; its peak was %d bytes", used)
 	}
-	explain(s, mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY, message)
-	s.Limitation = limitation
+	return limitation, message
 }
 
 // signalName is the name that strsignal(3) gives to a signal of Linux.

@@ -3,11 +3,15 @@ package node_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/node"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
+	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	executorpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/executor"
 )
 
 // TestStorms throws events at a machine, sensible or not, in an order that only the seed
@@ -29,7 +33,7 @@ func TestStorms(t *testing.T) {
 type storm struct {
 	*host
 	*rand.Rand
-	conns uint64
+	conns, streams uint64
 }
 
 func (s *storm) pick(of ...string) string { return of[s.IntN(len(of))] }
@@ -40,7 +44,7 @@ func (s *storm) gust() {
 	container := s.container(f, task)
 	grace := time.Duration(s.IntN(8)) * time.Second
 	s.now = s.now.Add(time.Duration(s.IntN(4000)-500) * time.Millisecond)
-	switch s.IntN(24) {
+	switch s.IntN(30) {
 	case 0:
 		s.restart()
 		s.step(s.keeper())
@@ -79,7 +83,45 @@ func (s *storm) gust() {
 		s.step(s.keeper())
 	case 23:
 		s.step(node.Tick{})
+	case 24, 25:
+		s.master(custom(f, task, s.pick("e", "e2"), s.IntN(2) == 0))
+	default:
+		s.executorGust(f, task)
 	}
+}
+
+// executorGust is a call of an executor, or about one.
+func (s *storm) executorGust(f, task string) {
+	e := s.pick("e", "e2")
+	s.streams++
+	ev := node.ExecutorCall{
+		Principal: s.m.ExecutorContainer(f, e), Request: s.streams, Stream: s.streams,
+		Call: &executorpb.Call{FrameworkId: frameworkID(f), ExecutorId: executorID(e)},
+	}
+	switch s.IntN(7) {
+	case 0:
+		ev.Call.Type, ev.Call.Subscribe = executorpb.Call_SUBSCRIBE.Enum(), &executorpb.Call_Subscribe{}
+		if s.IntN(2) == 0 {
+			ev.Call.Subscribe.UnacknowledgedTasks = []*mesos.TaskInfo{{TaskId: taskID(task)}}
+			ev.Call.Subscribe.UnacknowledgedUpdates = []*executorpb.Call_Update{{Status: says(task, "RUNNING", task)}}
+		}
+	case 1, 2, 3:
+		state := s.pick("STARTING", "RUNNING", "RUNNING", "KILLING", "FINISHED", "KILLED", "UNREACHABLE")
+		ev.Call.Type = executorpb.Call_UPDATE.Enum()
+		ev.Call.Update = &executorpb.Call_Update{Status: says(task, state, fmt.Sprint(s.streams))}
+	case 4:
+		s.step(node.ExecutorGone{Stream: s.streams - min(s.streams, s.Uint64N(20))})
+		return
+	case 5:
+		s.master(&linkpb.ShutdownExecutor{FrameworkId: frameworkID(f), ExecutorId: executorID(e)})
+		return
+	case 6:
+		if container := s.m.ExecutorContainer(f, e); container != "" {
+			s.step(node.ContainerStarted{Container: container, Pid: 5})
+		}
+		return
+	}
+	s.step(ev)
 }
 
 func (s *storm) end(container string) *containerpb.Exit {
@@ -91,14 +133,22 @@ func (s *storm) end(container string) *containerpb.Exit {
 // keeper holds some of the containers and has lost others.
 func (s *storm) keeper() node.KeeperUp {
 	var up node.KeeperUp
+	var all []string
 	for _, t := range s.m.Tasks() {
+		all = append(all, t.Container)
+	}
+	for _, e := range s.m.Executors() {
+		all = append(all, e.Container)
+	}
+	slices.Sort(all)
+	for _, container := range slices.Compact(all) {
 		switch s.IntN(5) {
 		case 0:
-			up.Starting = append(up.Starting, t.Container)
+			up.Starting = append(up.Starting, container)
 		case 1, 2:
-			up.Running = append(up.Running, node.ContainerStarted{Container: t.Container, Pid: 9})
+			up.Running = append(up.Running, node.ContainerStarted{Container: container, Pid: 9})
 		case 3:
-			up.Exits = append(up.Exits, s.end(t.Container))
+			up.Exits = append(up.Exits, s.end(container))
 		}
 	}
 	return up
@@ -112,7 +162,7 @@ func (s *storm) calm() {
 	s.master(welcome("A1"))
 	s.step(node.KeeperUp{})
 	if live := s.m.Live(); live != 0 {
-		s.t.Fatalf("%d tasks live without a container", live)
+		s.t.Fatalf("%d tasks and executors live without a container", live)
 	}
 	for range 100 {
 		for _, t := range s.m.Tasks() {

@@ -22,7 +22,12 @@ import (
 type task struct {
 	key  id.TaskKey
 	info *mesos.TaskInfo
-	// container and sandbox are given once; a task has one container in its life.
+	// executor is the framework's own that runs the task, until the task has ended; nil
+	// for a command. Launched says that it was given the task, or may have been.
+	executor *executor
+	launched bool
+	// container and sandbox are given once; a task has one container in its life, which
+	// it shares with the other tasks of its executor.
 	container, sandbox string
 	// boot is the host's when the container was asked for.
 	boot string
@@ -111,7 +116,11 @@ func (t *task) frameworkID() *mesos.FrameworkID {
 
 func (t *task) ended() bool { return lifecycle.Terminal(t.latest.GetState()) }
 
-func (t *task) killDue() bool { return t.kill != nil && !t.ended() }
+// custom says that the task is for an executor that its framework brought.
+func (t *task) custom() bool { return t.info.GetExecutor() != nil }
+
+// killDue says that a signal will follow: what an executor runs, it also ends.
+func (t *task) killDue() bool { return t.kill != nil && !t.ended() && !t.custom() }
 
 // run takes a new task: it is on record, and its framework told, before it is launched.
 func (m *Machine) run(r *linkpb.Run) {
@@ -126,21 +135,15 @@ func (m *Machine) run(r *linkpb.Run) {
 	}
 	if why := refusal(key, r); why != "" || m.stopping {
 		m.stats.InvalidRuns++
-		m.refuse(key, why)
+		m.turnAway(key, r, why)
 		return
 	}
-	f := m.frameworks[key.Framework]
-	if f == nil {
-		f = &framework{}
-		m.frameworks[key.Framework] = f
+	if r.Task.Executor != nil {
+		m.runCustom(key, r)
+		return
 	}
-	if !proto.Equal(f.info, r.Framework) {
-		f.info = r.Framework
-		m.dirtyFrameworks[key.Framework] = true
-	}
-	f.tasks++
-	m.containers++
-	container := fmt.Sprintf("c%d-%d", m.incarnation, m.containers)
+	m.enlist(key.Framework, r.Framework)
+	container := m.nameContainer()
 	t := &task{
 		key:       key,
 		info:      r.Task,
@@ -156,12 +159,28 @@ func (m *Machine) run(r *linkpb.Run) {
 	m.out.Ask = append(m.out.Ask, Launch{Container: container, Framework: r.Framework, Task: r.Task, Sandbox: t.sandbox})
 }
 
+// turnAway says no to a task; one without a reason, since the agent is about to leave, is
+// missed from the next agent's Hello.
+func (m *Machine) turnAway(key id.TaskKey, r *linkpb.Run, why string) {
+	if why == "" {
+		return
+	}
+	m.refuse(key, mesos.TaskState_TASK_ERROR, mesos.TaskStatus_REASON_TASK_INVALID, why)
+	k := executorKey{key.Framework, r.GetTask().GetExecutor().GetExecutorId().GetValue()}
+	if r.GetLaunchExecutor() && m.executors[k] == nil {
+		m.missing(k, unseen)
+	}
+}
+
 // refusal says why a task can't even be put on record, or nothing if it can.
 func refusal(key id.TaskKey, r *linkpb.Run) string {
+	executor := r.GetTask().GetExecutor().GetExecutorId().GetValue()
 	switch {
 	// The master has validated ids already; here they become folders.
 	case rules.ID(string(key.Framework)) != nil || rules.ID(string(key.Task)) != nil || len(keyOfTask(key)) > maxKey:
 		return "the agent can't keep a task of this id"
+	case r.Task.Executor != nil && (rules.ID(executor) != nil || len(keyOfExecutor(executorKey{key.Framework, executor})) > maxKey):
+		return "the agent can't keep an executor of this id"
 	case proto.CheckInitialized(r.Framework) != nil || proto.CheckInitialized(r.Task) != nil:
 		return "the task or its framework lacks a required field"
 	case proto.Size(r.Framework) > maxInfo || proto.Size(r.Task) > maxInfo:
@@ -170,20 +189,48 @@ func refusal(key id.TaskKey, r *linkpb.Run) string {
 	return ""
 }
 
+// nameContainer gives the next container its name.
+func (m *Machine) nameContainer() string {
+	m.containers++
+	return fmt.Sprintf("c%d-%d", m.incarnation, m.containers)
+}
+
+// enlist counts one more task or executor of a framework, and keeps what it was told last
+// of the framework.
+func (m *Machine) enlist(fid id.Framework, info *mesos.FrameworkInfo) {
+	f := m.frameworks[fid]
+	if f == nil {
+		f = &framework{}
+		m.frameworks[fid] = f
+	}
+	if !proto.Equal(f.info, info) {
+		f.info = info
+		m.dirtyFrameworks[fid] = true
+	}
+	f.members++
+}
+
+// discharge counts one less, and forgets the framework with the last.
+func (m *Machine) discharge(fid id.Framework) {
+	f := m.frameworks[fid]
+	f.members--
+	if f.members == 0 {
+		delete(m.frameworks, fid)
+		m.dirtyFrameworks[fid] = true
+	}
+}
+
 // refuse tells the master, once and with nothing to acknowledge, that a task never was.
 // If that is lost, the absence of the task from the next Hello says it as well.
-func (m *Machine) refuse(key id.TaskKey, why string) {
-	if why == "" {
-		return
-	}
+func (m *Machine) refuse(key id.TaskKey, state mesos.TaskState, reason mesos.TaskStatus_Reason, why string) {
 	m.send(&linkpb.ToMaster{Body: &linkpb.ToMaster_Update{Update: &linkpb.Update{
 		FrameworkId: &mesos.FrameworkID{Value: proto.String(string(key.Framework))},
-		Latest:      int32(mesos.TaskState_TASK_ERROR),
+		Latest:      int32(state),
 		Status: &mesos.TaskStatus{
 			TaskId:    &mesos.TaskID{Value: proto.String(string(key.Task))},
-			State:     mesos.TaskState_TASK_ERROR.Enum(),
+			State:     state.Enum(),
 			Source:    mesos.TaskStatus_SOURCE_AGENT.Enum(),
-			Reason:    mesos.TaskStatus_REASON_TASK_INVALID.Enum(),
+			Reason:    reason.Enum(),
 			Message:   &why,
 			AgentId:   &mesos.AgentID{Value: proto.String(m.agentID)},
 			Timestamp: proto.Float64(m.now.Seconds()),
@@ -214,6 +261,10 @@ func graceOf(order *mesos.KillPolicy, info *mesos.TaskInfo) time.Duration {
 
 func (m *Machine) killTask(t *task, order killOrder) {
 	if t.ended() {
+		return
+	}
+	if t.custom() {
+		m.killCustom(t, order)
 		return
 	}
 	m.dirtyTasks[t.key] = true
@@ -268,6 +319,11 @@ func (m *Machine) endFramework(fid id.Framework) {
 		}
 		m.killTask(t, killOrder{grace: graceOf(nil, t.info), message: "The framework was removed"})
 	}
+	for _, e := range m.orderedExecutors() {
+		if e.key.Framework == fid {
+			m.shutdown(e, ending{killing: killing{message: "The framework was removed"}})
+		}
+	}
 }
 
 // acknowledge takes the head of a task's pending statuses away, and the task with the last.
@@ -291,18 +347,13 @@ func (m *Machine) remove(t *task) {
 	delete(m.tasks, t.key)
 	delete(m.owners, t.container)
 	m.dirtyTasks[t.key] = true
-	f := m.frameworks[t.key.Framework]
-	f.tasks--
-	if f.tasks == 0 {
-		delete(m.frameworks, t.key.Framework)
-		m.dirtyFrameworks[t.key.Framework] = true
-	}
+	m.discharge(t.key.Framework)
 }
 
 // report makes s the task's newest status and sees that its framework gets it, in turn.
 func (m *Machine) report(t *task, s *mesos.TaskStatus) {
 	next, verdict := lifecycle.NextTask(t.latest.GetState(), s.GetState())
-	if verdict != lifecycle.Advanced || next != s.GetState() {
+	if verdict == lifecycle.Stale || verdict == lifecycle.Repeated && !t.custom() || next != s.GetState() {
 		panic(fmt.Sprintf("node: task %s went from %s to %s", t.key, t.latest.GetState(), s.GetState()))
 	}
 	t.latest = s
@@ -310,6 +361,9 @@ func (m *Machine) report(t *task, s *mesos.TaskStatus) {
 	if t.discard {
 		m.sendStatus(t, s)
 		return
+	}
+	if n := len(t.pending); n > 1 && verdict == lifecycle.Repeated && t.crowded() {
+		t.pending = t.pending[:n-1] // the newest counts
 	}
 	t.pending = append(t.pending, s)
 	switch {

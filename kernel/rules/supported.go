@@ -9,8 +9,6 @@ import (
 // would change what the task does.
 func Supported(t *mesos.TaskInfo) error {
 	switch {
-	case t.Executor != nil:
-		return refuse("Custom executors are not supported yet: give the task a 'command' instead of an 'executor'")
 	case t.Check != nil || t.HealthCheck != nil:
 		return refuse("Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'")
 	case t.MaxCompletionTime != nil:
@@ -26,7 +24,23 @@ func Supported(t *mesos.TaskInfo) error {
 			return err
 		}
 	}
+	if t.Executor != nil {
+		return SupportedExecutor(t.Executor)
+	}
 	return supportedCommand(t.GetCommand())
+}
+
+// SupportedExecutor is Supported for an executor.
+func SupportedExecutor(e *mesos.ExecutorInfo) error {
+	if err := supportedResources(e.GetResources()); err != nil {
+		return err
+	}
+	if e.Container != nil {
+		if err := supportedContainer(e.Container); err != nil {
+			return err
+		}
+	}
+	return supportedCommand(e.GetCommand())
 }
 
 func supportedResources(list []*mesos.Resource) error {

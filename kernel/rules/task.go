@@ -3,6 +3,8 @@ package rules
 import (
 	"math"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -15,6 +17,9 @@ type TaskContext struct {
 	AllocationRole string               // that the offers are for
 	Known          bool                 // the framework has a task of this id already
 	Framework      *mesos.FrameworkInfo // that launches
+	// Running is the executor that the task names, if it runs on the agent already: then
+	// it is not charged again.
+	Running *mesos.ExecutorInfo
 }
 
 // Task tells whether a framework may launch the task on the resources that it was
@@ -169,7 +174,8 @@ func executor(e *mesos.ExecutorInfo, c TaskContext) (ledger.Resources, error) {
 		return none, refuse("ExecutorInfo has an invalid FrameworkID (Actual: %s vs Expected: %s)", e.GetFrameworkId().GetValue(), c.Framework.GetId().GetValue())
 	case e.GetShutdownGracePeriod().GetNanoseconds() < 0:
 		return none, refuse("ExecutorInfo's 'shutdown_grace_period' must be non-negative")
-	case e.Type != nil && e.GetType() != mesos.ExecutorInfo_CUSTOM:
+	// Some clients say UNKNOWN where they mean to say nothing.
+	case e.GetType() != mesos.ExecutorInfo_UNKNOWN && e.GetType() != mesos.ExecutorInfo_CUSTOM:
 		return none, refuse("'ExecutorInfo.type' must be 'CUSTOM'")
 	case e.Command == nil:
 		return none, refuse("'ExecutorInfo.command' must be set")
@@ -182,5 +188,27 @@ func executor(e *mesos.ExecutorInfo, c TaskContext) (ledger.Resources, error) {
 			return none, refuse("Executor's `ContainerInfo` is invalid: %w", err)
 		}
 	}
-	return resources("Executor", e.GetResources(), c.AllocationRole)
+	want, err := resources("Executor", e.GetResources(), c.AllocationRole)
+	switch {
+	case err != nil || c.Running == nil:
+		return want, err
+	case !sameExecutor(e, c):
+		return none, refuse("ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID: executor %s runs with another; give this one an id of its own", e.GetExecutorId().GetValue())
+	}
+	return none, nil
+}
+
+// sameExecutor compares an executor with the one that runs, in all that a framework says.
+func sameExecutor(e *mesos.ExecutorInfo, c TaskContext) bool {
+	want, err := ledger.FromMesos(e.GetResources())
+	has, runningErr := ledger.FromMesos(c.Running.GetResources())
+	if err != nil || runningErr != nil || !want.Equal(has) {
+		return false
+	}
+	plain := func(e *mesos.ExecutorInfo) *mesos.ExecutorInfo {
+		e = proto.CloneOf(e)
+		e.FrameworkId, e.Resources, e.Type = nil, nil, nil
+		return e
+	}
+	return proto.Equal(plain(e), plain(c.Running))
 }

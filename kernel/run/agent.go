@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -39,6 +40,9 @@ type AgentConfig struct {
 	Node node.Config
 	// Boot names the host's current boot.
 	Boot string
+	// Home says where the checkpoint belongs; one that was made elsewhere is refused. Empty
+	// means that nobody looks.
+	Home string
 	// Store has the checkpoint; the caller closes it after Run.
 	Store store.Store
 	// Dial opens a stream to the leading master. It is called again whenever one ends.
@@ -47,6 +51,10 @@ type AgentConfig struct {
 	// It is called again whenever a connection ends.
 	Keeper     func(ctx context.Context) (AgentKeeper, *keeperpb.Welcome, error)
 	Containers Containers
+	// Doorkeeper knows the executors that call.
+	Doorkeeper Doorkeeper
+	// Meter measures what Containers has made; nil measures nothing.
+	Meter Meter
 	// KeepTasks leaves the tasks running when the agent is stopped.
 	KeepTasks bool
 	// Now is the clock; nil means the machine's, without its steps.
@@ -95,15 +103,18 @@ type Agent struct {
 	work   chan struct{} // a slot for each preparation or clean-up
 	wait   sync.WaitGroup
 	id     atomic.Value // the machine's AgentID, a string, for everybody
+	trace  *tracer
 
 	// What follows belongs to the owner.
-	link     AgentLink // nil while there is none
-	conn     uint64
-	keeper   *agentKeeperConn // nil while there is none
-	starting map[string]*agentLaunch
-	retained bool
-	leaving  agentLeaving
-	refused  error
+	link      AgentLink // nil while there is none
+	conn      uint64
+	keeper    *agentKeeperConn // nil while there is none
+	starting  map[string]*agentLaunch
+	traced    map[string]id.TaskKey // by container, until it is to be forgotten
+	retained  bool
+	executors executorCalls
+	leaving   agentLeaving
+	refused   error
 }
 
 // agentEvent is an event for the machine, or something that the owner does between two.
@@ -133,26 +144,34 @@ func NewAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 		return nil, fmt.Errorf("read the checkpoint: %w", err)
 	}
 	saved, err := node.Decode(records)
+	if err == nil {
+		err = saved.CheckHome(cfg.Home)
+	}
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		cfg:      cfg,
-		node:     node.New(cfg.Node),
-		events:   make(chan agentEvent, agentEvents),
-		done:     make(chan struct{}),
-		work:     make(chan struct{}, agentWorkers),
-		starting: map[string]*agentLaunch{},
-		leaving:  agentLeaving{ended: make(chan struct{})},
+		cfg:       cfg,
+		node:      node.New(cfg.Node),
+		events:    make(chan agentEvent, agentEvents),
+		done:      make(chan struct{}),
+		work:      make(chan struct{}, agentWorkers),
+		trace:     newTracer(cfg.Now),
+		starting:  map[string]*agentLaunch{},
+		executors: newExecutorCalls(),
+		traced:    map[string]id.TaskKey{},
+		leaving:   agentLeaving{ended: make(chan struct{})},
 	}
 	var out node.Effects
-	a.node.Step(step.At(cfg.Now()), node.Recovered{Checkpoint: saved, Boot: cfg.Boot}, &out)
+	a.node.Step(step.At(cfg.Now()), node.Recovered{Checkpoint: saved, Boot: cfg.Boot, Home: cfg.Home}, &out)
 	if err := a.node.Check(); err != nil {
 		return nil, fmt.Errorf("the checkpoint contradicts itself: %w", err)
 	}
+	failpoint.Hit("agent.recovering")
 	if err := applyWrites(ctx, cfg.Store, out.Persist); err != nil {
 		return nil, fmt.Errorf("write the checkpoint: %w", err)
 	}
+	failpoint.Hit("agent.recovered")
 	a.id.Store(string(a.node.AgentID()))
 	return a, nil
 }
@@ -199,11 +218,9 @@ func (a *Agent) own(ctx, life context.Context) error {
 		case <-a.leaving.giveUp:
 			return fmt.Errorf("the keeper did not end its %d containers within %s", a.node.Live(), leaveWithin)
 		}
-		if err := applyWrites(life, a.cfg.Store, out.Persist); err != nil {
-			return fmt.Errorf("write the checkpoint: %w", err)
+		if err := a.carryOut(life, &out); err != nil {
+			return err
 		}
-		a.id.Store(string(a.node.AgentID()))
-		a.deliver(life, &out)
 		if a.refused != nil || a.left() {
 			return a.refused
 		}
@@ -231,7 +248,24 @@ func (a *Agent) batch(ctx context.Context, ev agentEvent, out *node.Effects) {
 }
 
 func (a *Agent) step(ev node.Event, out *node.Effects) {
+	a.traceEvent(ev)
 	a.node.Step(step.At(a.cfg.Now()), ev, out)
+}
+
+// carryOut makes what the machine decided durable, and does it.
+func (a *Agent) carryOut(ctx context.Context, out *node.Effects) error {
+	if len(out.Persist) > 0 {
+		failpoint.Hit("agent.persisting")
+		if err := applyWrites(ctx, a.cfg.Store, out.Persist); err != nil {
+			return fmt.Errorf("write the checkpoint: %w", err)
+		}
+		failpoint.Hit("agent.persisted")
+		defer failpoint.Hit("agent.delivered")
+	}
+	a.id.Store(string(a.node.AgentID()))
+	a.traceEffects(out)
+	a.deliver(ctx, out)
+	return nil
 }
 
 // deliver does what the machine asked for; all that it rests on is durable.
@@ -243,6 +277,7 @@ func (a *Agent) deliver(ctx context.Context, out *node.Effects) {
 		if err := a.link.Send(s.Message); err != nil {
 			a.link.Close() // its reader reports the end
 		}
+		failpoint.Hit("agent.sent")
 	}
 	for _, ask := range out.Ask {
 		switch ask := ask.(type) {
@@ -250,10 +285,13 @@ func (a *Agent) deliver(ctx context.Context, out *node.Effects) {
 			a.launch(ctx, ask)
 		case node.Signal:
 			a.signal(ask)
+		case node.Resize:
+			a.resize(ask)
 		case node.Forget:
 			a.forget(ctx, ask.Container)
 		}
 	}
+	a.answerExecutors(out)
 	for _, d := range out.Drop {
 		a.drop(d)
 	}
@@ -301,17 +339,21 @@ func (a *Agent) post(ctx context.Context, ev agentEvent) error {
 // AgentSnapshot is an agent at one moment.
 type AgentSnapshot struct {
 	// ID is empty before the first welcome of a master.
-	ID     id.Agent
-	Linked bool
-	Tasks  []node.Task
-	Stats  node.Stats
+	ID        id.Agent
+	Linked    bool
+	Tasks     []node.Task
+	Executors []node.Executor
+	Stats     node.Stats
 }
 
 // Snapshot asks the owner for the state of the agent.
 func (a *Agent) Snapshot(ctx context.Context) (AgentSnapshot, error) {
 	seen := make(chan AgentSnapshot, 1)
 	err := a.post(ctx, agentEvent{do: func(context.Context) node.Event {
-		seen <- AgentSnapshot{ID: a.node.AgentID(), Linked: a.node.Linked(), Tasks: a.node.Tasks(), Stats: a.node.Stats()}
+		seen <- AgentSnapshot{
+			ID: a.node.AgentID(), Linked: a.node.Linked(),
+			Tasks: a.node.Tasks(), Executors: a.node.Executors(), Stats: a.node.Stats(),
+		}
 		return nil
 	}})
 	if err != nil {

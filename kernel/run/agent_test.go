@@ -32,6 +32,7 @@ type site struct {
 	sessions chan *link.Session
 	keepTask bool
 	prepared prepared
+	meter    run.Meter
 }
 
 func newSite(t *testing.T) *site {
@@ -101,6 +102,7 @@ func (s *site) agent() (a *run.Agent, stop func() error) {
 		},
 		Keeper:     s.keeper,
 		Containers: &s.prepared,
+		Meter:      s.meter,
 		KeepTasks:  s.keepTask,
 		Log:        slog.New(slog.DiscardHandler),
 	})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/node"
@@ -29,14 +31,13 @@ type agentKeeperConn struct {
 	hangUp   context.CancelFunc
 }
 
-// keep holds a connection to a keeper for as long as the agent wants one.
+// keep holds a connection to a keeper for as long as the agent wants one. One that held for a
+// while is replaced at once, others after longer and longer pauses.
 func (a *Agent) keep(ctx context.Context) {
 	pause := dialPauseMin
 	for {
+		opened := time.Now()
 		err := a.connectKeeper(ctx)
-		if err == nil {
-			pause = dialPauseMin
-		}
 		select {
 		case <-a.leaving.ended:
 			return
@@ -44,6 +45,11 @@ func (a *Agent) keep(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if err == nil && time.Since(opened) > lasting {
+			pause = dialPauseMin
+			a.cfg.Log.Warn("the connection to the keeper ended; dialling again")
+			continue
 		}
 		a.cfg.Log.Warn("no keeper; trying again", "error", err, "in", pause)
 		if !sleep(ctx, pause) {
@@ -99,11 +105,13 @@ func (a *Agent) keeperUp(life context.Context, c *agentKeeperConn, w *keeperpb.W
 	for _, running := range w.GetRunning() {
 		held[running.GetContainerId()] = true
 		delete(a.starting, running.GetContainerId())
+		a.traceKeeper(running.GetContainerId(), "started")
 		ev.Running = append(ev.Running, node.ContainerStarted{Container: running.GetContainerId(), Pid: running.GetPid()})
 	}
 	for _, exit := range w.GetExits() {
 		held[exit.GetContainerId()] = true
 		delete(a.starting, exit.GetContainerId())
+		a.traceKeeper(exit.GetContainerId(), "ended")
 	}
 	for _, container := range w.GetStarting() {
 		held[container] = true
@@ -137,12 +145,14 @@ func (a *Agent) keeperEvent(m *keeperpb.FromKeeper) node.Event {
 	switch body := m.GetBody().(type) {
 	case *keeperpb.FromKeeper_Started:
 		delete(a.starting, body.Started.GetContainerId())
+		a.traceKeeper(body.Started.GetContainerId(), "started")
 		return node.ContainerStarted{Container: body.Started.GetContainerId(), Pid: body.Started.GetPid()}
 	case *keeperpb.FromKeeper_StartFailed:
 		delete(a.starting, body.StartFailed.GetContainerId())
 		return node.ContainerFailed{Container: body.StartFailed.GetContainerId(), Message: body.StartFailed.GetMessage()}
 	case *keeperpb.FromKeeper_Exited:
 		delete(a.starting, body.Exited.GetContainerId())
+		a.traceKeeper(body.Exited.GetContainerId(), "ended")
 		return node.ContainerExited{Exit: body.Exited}
 	}
 	return nil
@@ -168,7 +178,9 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 	a.starting[l.Container] = launch
 	a.wait.Go(func() {
 		defer cancel()
+		failpoint.Hit("agent.preparing")
 		spec, err := a.prepare(ctx, l)
+		failpoint.Hit("agent.prepared")
 		_ = a.post(life, agentEvent{do: func(context.Context) node.Event { // fails only when the agent has ended
 			switch {
 			case a.starting[l.Container] != launch:
@@ -178,6 +190,7 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 				return node.ContainerFailed{Container: l.Container, Message: err.Error()}
 			}
 			launch.spec = spec
+			a.trace.mark(keyOf(l), api.Mark{Step: "prepared", By: "agent"})
 			a.start(spec)
 			return nil
 		}})
@@ -199,6 +212,7 @@ func (a *Agent) prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, 
 func (a *Agent) start(spec *containerpb.Spec) {
 	a.ask(func(ctx context.Context, k AgentKeeper) {
 		err := k.Start(ctx, spec)
+		failpoint.Hit("agent.start.answered")
 		if err == nil || errors.Is(err, keeper.ErrClosed) || ctx.Err() != nil {
 			return
 		}
@@ -229,11 +243,13 @@ func (a *Agent) forget(life context.Context, container string) {
 		if err := a.cleanup(life, container); err != nil {
 			a.cfg.Log.Warn("what a container left can't be removed", "container", container, "error", err)
 		}
+		failpoint.Hit("agent.cleaned")
 		_ = a.post(life, agentEvent{do: func(context.Context) node.Event { // fails only when the agent has ended
 			a.ask(func(ctx context.Context, k AgentKeeper) {
 				if err := k.Forget(ctx, container); err != nil {
 					a.cfg.Log.Debug("exit record not forgotten", "container", container, "error", err)
 				}
+				failpoint.Hit("agent.forgotten")
 			})
 			return nil
 		}})

@@ -11,10 +11,10 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/kernel/store"
-	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
@@ -35,7 +35,7 @@ type MasterConfig struct {
 	Core core.Config
 	// Store has the registry and the plugins' state; the caller closes it after Run.
 	Store store.Store
-	// Now is the clock; nil means the machine's.
+	// Now is the clock; nil means the machine's, without its steps.
 	Now func() time.Time
 	Log *slog.Logger
 	// Check verifies the core's invariants after every batch, and stops the master when
@@ -48,11 +48,13 @@ type MasterConfig struct {
 // link and the plugin host talk to.
 type Master struct {
 	cfg     MasterConfig
+	started time.Time
 	core    *core.Machine
 	events  chan masterEvent
-	commits chan *core.Effects
+	commits chan stepped
 	spare   chan *core.Effects
 	out     *outlets
+	trace   *tracer
 	done    chan struct{} // closed when Run returns
 	ready   chan struct{} // closed when the registry has been recovered
 }
@@ -61,14 +63,22 @@ type Master struct {
 type masterEvent struct {
 	event core.Event
 	view  func(*core.Machine)
+	seen  chan struct{} // is closed when what the view saw is durable
+}
+
+// stepped is what some events led to, and who has looked at the machine meanwhile.
+type stepped struct {
+	out  *core.Effects
+	seen []chan struct{}
 }
 
 // NewMaster recovers the registry and begins a new epoch. Run must follow.
 func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		start := time.Now()
+		cfg.Now = func() time.Time { return start.Add(time.Since(start)) } // a step of the wall clock ends nothing
 	}
-	entries, err := loadAll(ctx, cfg.Store, "agent/", "framework/")
+	entries, err := loadAll(ctx, cfg.Store, "agent/", "framework/", "weight/")
 	if err != nil {
 		return nil, fmt.Errorf("read the registry: %w", err)
 	}
@@ -83,15 +93,21 @@ func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 	}
 	m := &Master{
 		cfg:     cfg,
+		started: cfg.Now(),
 		core:    core.New(cfg.Core),
 		events:  make(chan masterEvent, masterEvents),
-		commits: make(chan *core.Effects, masterCommits),
+		commits: make(chan stepped, masterCommits),
 		spare:   make(chan *core.Effects, masterCommits),
 		out:     newOutlets(),
+		trace:   newTracer(cfg.Now),
 		done:    make(chan struct{}),
 		ready:   make(chan struct{}),
 	}
-	m.core.Step(step.At(cfg.Now()), core.Recovered{Entries: entries}, &core.Effects{})
+	var out core.Effects
+	m.core.Step(step.At(cfg.Now()), core.Recovered{Entries: entries}, &out)
+	if err := m.persist(ctx, out.Persist); err != nil {
+		return nil, fmt.Errorf("write the registry: %w", err)
+	}
 	close(m.ready)
 	return m, nil
 }
@@ -110,6 +126,7 @@ func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
 		}
 	}
 	epoch++
+	failpoint.Hit("master.epoch.writing")
 	result, err := s.Apply(ctx, store.Txn{
 		Conditions: []store.Condition{{Key: epochKey, Revision: revision}},
 		Puts:       []store.Entry{{Key: epochKey, Value: fmt.Append(nil, epoch)}},
@@ -117,6 +134,7 @@ func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
 	if err == nil && !result.Applied {
 		err = errors.New("another master has begun one at the same time")
 	}
+	failpoint.Hit("master.epoch.written")
 	return epoch, err
 }
 
@@ -156,14 +174,14 @@ func (m *Master) own(ctx context.Context) error {
 		} else {
 			timer.Reset(time.Hour)
 		}
-		out := m.effects()
+		next := stepped{out: m.effects()}
 		select {
 		case <-ctx.Done():
 			return nil
 		case ev := <-m.events:
-			m.batch(ev, out)
+			m.batch(ev, &next)
 		case <-timer.C:
-			m.core.Step(step.At(m.cfg.Now()), core.Tick{}, out)
+			m.core.Step(step.At(m.cfg.Now()), core.Tick{}, next.out)
 		case <-tick.C:
 			m.out.allocator.tick()
 		}
@@ -173,7 +191,7 @@ func (m *Master) own(ctx context.Context) error {
 			}
 		}
 		select {
-		case m.commits <- out:
+		case m.commits <- next:
 		case <-ctx.Done():
 			return nil
 		}
@@ -181,13 +199,14 @@ func (m *Master) own(ctx context.Context) error {
 }
 
 // batch steps one event and those that wait behind it.
-func (m *Master) batch(ev masterEvent, out *core.Effects) {
+func (m *Master) batch(ev masterEvent, to *stepped) {
 	now := step.At(m.cfg.Now())
 	for i := 1; ; i++ {
 		if ev.view != nil {
 			ev.view(m.core)
+			to.seen = append(to.seen, ev.seen)
 		} else {
-			m.core.Step(now, ev.event, out)
+			m.core.Step(now, ev.event, to.out)
 		}
 		if i == masterBatch {
 			return
@@ -214,12 +233,12 @@ func (m *Master) effects() *core.Effects {
 // commit makes writes durable, as many batches at once as wait, and delivers the effects
 // behind them in order.
 func (m *Master) commit(ctx context.Context) error {
-	var waiting []*core.Effects
+	var waiting []stepped
 	for {
 		waiting = waiting[:0]
 		select {
-		case out := <-m.commits:
-			waiting = append(waiting, out)
+		case next := <-m.commits:
+			waiting = append(waiting, next)
 		case <-ctx.Done():
 			return nil
 		}
@@ -227,10 +246,10 @@ func (m *Master) commit(ctx context.Context) error {
 			waiting = append(waiting, <-m.commits)
 		}
 		var writes []step.Write
-		for _, out := range waiting {
-			writes = append(writes, out.Persist...)
+		for _, next := range waiting {
+			writes = append(writes, next.out.Persist...)
 		}
-		if err := applyWrites(ctx, m.cfg.Store, writes); err != nil {
+		if err := m.persist(ctx, writes); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -238,18 +257,41 @@ func (m *Master) commit(ctx context.Context) error {
 			m.cfg.Log.Error("the registry can't be written; stopping", "error", err)
 			return fmt.Errorf("write the registry: %w", err)
 		}
-		for _, out := range waiting {
-			m.out.deliver(out, m.post)
-			select {
-			case m.spare <- out:
-			default:
-			}
+		for _, next := range waiting {
+			m.deliver(next)
+		}
+		if len(writes) > 0 {
+			failpoint.Hit("master.delivered")
 		}
 	}
 }
 
+// deliver hands out what is durable.
+func (m *Master) deliver(next stepped) {
+	m.traceEffects(next.out)
+	m.out.deliver(next.out, m.post)
+	for _, seen := range next.seen {
+		close(seen)
+	}
+	select {
+	case m.spare <- next.out:
+	default:
+	}
+}
+
+func (m *Master) persist(ctx context.Context, writes []step.Write) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	failpoint.Hit("master.persisting")
+	err := applyWrites(ctx, m.cfg.Store, writes)
+	failpoint.Hit("master.persisted")
+	return err
+}
+
 // post hands an event to the owner; it waits while the queue is full.
 func (m *Master) post(ctx context.Context, ev core.Event) error {
+	m.traceEvent(ev)
 	return m.enqueue(ctx, masterEvent{event: ev})
 }
 
@@ -264,10 +306,11 @@ func (m *Master) enqueue(ctx context.Context, ev masterEvent) error {
 	}
 }
 
-// look runs f on the machine in its owner's goroutine.
+// look runs f on the machine in its owner's goroutine, and returns when what f saw is
+// durable: nobody hears of what the death of the master would undo.
 func (m *Master) look(ctx context.Context, f func(*core.Machine)) error {
 	seen := make(chan struct{})
-	if err := m.enqueue(ctx, masterEvent{view: func(c *core.Machine) { f(c); close(seen) }}); err != nil {
+	if err := m.enqueue(ctx, masterEvent{view: f, seen: seen}); err != nil {
 		return err
 	}
 	select {
@@ -307,7 +350,7 @@ func (m *Master) Call(ctx context.Context, from api.Caller, c *schedulerpb.Call)
 }
 
 // Subscribe opens a subscription of an HTTP scheduler.
-func (m *Master) Subscribe(ctx context.Context, from api.Caller, c *schedulerpb.Call) (api.Stream, api.Reply) {
+func (m *Master) Subscribe(ctx context.Context, from api.Caller, c *schedulerpb.Call) (api.Stream[*schedulerpb.Event], api.Reply) {
 	s, r := m.subscribe(ctx, from.Principal, "", c)
 	if s == nil {
 		return nil, r
@@ -315,7 +358,7 @@ func (m *Master) Subscribe(ctx context.Context, from api.Caller, c *schedulerpb.
 	return s, r
 }
 
-func (m *Master) subscribe(ctx context.Context, principal, plugin string, c *schedulerpb.Call) (*subscription, api.Reply) {
+func (m *Master) subscribe(ctx context.Context, principal, plugin string, c *schedulerpb.Call) (*subscription[*schedulerpb.Event], api.Reply) {
 	s := m.out.subscribe(id.Stream(uuid.NewString()), func(ctx context.Context, stream id.Stream) {
 		_ = m.post(ctx, core.StreamGone{Stream: stream}) // fails only when the master has ended
 	})
@@ -327,37 +370,6 @@ func (m *Master) subscribe(ctx context.Context, principal, plugin string, c *sch
 		return nil, r
 	}
 	return s, r
-}
-
-// Query answers the operator calls that look at the cluster.
-func (m *Master) Query(ctx context.Context, _ api.Caller, c *masterpb.Call) (*masterpb.Response, api.Reply) {
-	r := &masterpb.Response{}
-	views := map[masterpb.Call_Type]func(*core.Machine){
-		masterpb.Call_GET_STATE: func(c *core.Machine) {
-			r.Type, r.GetState = masterpb.Response_GET_STATE.Enum(), c.State()
-		},
-		masterpb.Call_GET_AGENTS: func(c *core.Machine) {
-			r.Type, r.GetAgents = masterpb.Response_GET_AGENTS.Enum(), c.Agents()
-		},
-		masterpb.Call_GET_FRAMEWORKS: func(c *core.Machine) {
-			r.Type, r.GetFrameworks = masterpb.Response_GET_FRAMEWORKS.Enum(), c.Frameworks()
-		},
-		masterpb.Call_GET_TASKS: func(c *core.Machine) {
-			r.Type, r.GetTasks = masterpb.Response_GET_TASKS.Enum(), c.Tasks()
-		},
-		masterpb.Call_GET_MASTER: func(*core.Machine) {
-			r.Type = masterpb.Response_GET_MASTER.Enum()
-			r.GetMaster = &masterpb.Response_GetMaster{MasterInfo: m.cfg.Core.Info}
-		},
-	}
-	view, ok := views[c.GetType()]
-	if !ok {
-		return nil, api.Reply{Status: 501, Message: c.GetType().String() + " is not supported yet"}
-	}
-	if err := m.look(ctx, view); err != nil {
-		return nil, stopped(err)
-	}
-	return r, api.Reply{Status: 200}
 }
 
 // KillTask ends a task for an operator.

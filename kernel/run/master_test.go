@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -179,7 +180,7 @@ func subscribeCall(fid *mesos.FrameworkID) *schedulerpb.Call {
 }
 
 // awaitEvent reads a stream up to an event of a type.
-func awaitEvent(t *testing.T, s api.Stream, kind schedulerpb.Event_Type) *schedulerpb.Event {
+func awaitEvent(t *testing.T, s api.Stream[*schedulerpb.Event], kind schedulerpb.Event_Type) *schedulerpb.Event {
 	t.Helper()
 	for ev := range s.Events() {
 		if ev.GetType() == kind {
@@ -362,6 +363,48 @@ func TestNothingIsToldThatIsNotDurable(t *testing.T) {
 	}
 	if err := <-ended; err == nil {
 		t.Error("the master ended without an error")
+	}
+}
+
+// heldStore holds its writes up once told to, until they are let go.
+type heldStore struct {
+	store.Store
+	held      atomic.Bool
+	came, let chan struct{}
+}
+
+func (s *heldStore) Apply(ctx context.Context, t store.Txn) (store.Result, error) {
+	if s.held.Load() {
+		s.came <- struct{}{}
+		<-s.let
+	}
+	return s.Store.Apply(ctx, t)
+}
+
+// TestNobodySeesWhatIsNotDurable: an operator sees a framework when its record is written,
+// and no sooner.
+func TestNobodySeesWhatIsNotDurable(t *testing.T) {
+	s := &heldStore{Store: openStore(t, t.TempDir()), came: make(chan struct{}, 16), let: make(chan struct{})}
+	m, _ := startMaster(t, s)
+	s.held.Store(true)
+	subscribed := make(chan api.Reply, 1)
+	go func() {
+		_, reply := m.Subscribe(context.Background(), api.Caller{}, subscribeCall(nil))
+		subscribed <- reply
+	}()
+	<-s.came
+	look := &masterpb.Call{Type: masterpb.Call_GET_FRAMEWORKS.Enum()}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if state, reply := m.Query(soon, api.Caller{}, look); reply.Status == 200 {
+		t.Errorf("while the write is under way an operator sees %v", state)
+	}
+	close(s.let)
+	if reply := <-subscribed; reply.Status != 200 {
+		t.Errorf("the subscription is answered with %+v", reply)
+	}
+	if state, _ := m.Query(t.Context(), api.Caller{}, look); len(state.GetGetFrameworks().GetFrameworks()) != 1 {
+		t.Errorf("when the write is done an operator sees %v", state)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/rules"
@@ -239,7 +240,7 @@ type frameworkSession struct {
 	sending      sync.Mutex // orders sends
 	mu           sync.Mutex // guards subscription
 	stream       host.FrameworkStream
-	subscription *subscription
+	subscription *subscription[*schedulerpb.Event]
 }
 
 func (p *frameworkSession) send(msg *frameworkpb.ToFramework) error {
@@ -248,7 +249,7 @@ func (p *frameworkSession) send(msg *frameworkpb.ToFramework) error {
 	return p.stream.Send(msg)
 }
 
-func (p *frameworkSession) current() *subscription {
+func (p *frameworkSession) current() *subscription[*schedulerpb.Event] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.subscription
@@ -301,7 +302,7 @@ func (p *frameworkSession) subscribe(ctx context.Context, c *schedulerpb.Call) a
 
 // forward tells the plugin its events. When its current subscription ends, for whatever
 // reason, the session does too, and the host starts the plugin again.
-func (p *frameworkSession) forward(s *subscription) {
+func (p *frameworkSession) forward(s *subscription[*schedulerpb.Event]) {
 	defer s.Close()
 	for ev := range s.events {
 		if err := p.send(&frameworkpb.ToFramework{Body: &frameworkpb.ToFramework_Event{Event: ev}}); err != nil {
@@ -362,7 +363,9 @@ func (p *frameworkSession) access(ctx context.Context, req *frameworkpb.StateReq
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("master.state.writing")
 	result, err := p.master.cfg.Store.Apply(ctx, txn)
+	failpoint.Hit("master.state.written")
 	return &frameworkpb.StateReply{Applied: result.Applied, Revision: result.Revision}, err
 }
 

@@ -5,8 +5,10 @@ import (
 	"sync"
 
 	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
 // outlets are where the master's effects go: who is connected right now. Delivery never
@@ -17,7 +19,8 @@ type outlets struct {
 	mu       sync.Mutex
 	leaving  bool
 	agents   map[uint64]agentStream
-	streams  map[id.Stream]*subscription
+	streams  map[id.Stream]*subscription[*schedulerpb.Event]
+	watchers map[id.Stream]*watcher
 	requests map[uint64]chan core.Reply
 	nextConn uint64
 	nextReq  uint64
@@ -33,7 +36,8 @@ func newOutlets() *outlets {
 	return &outlets{
 		allocator: &allocatorOutlet{},
 		agents:    map[uint64]agentStream{},
-		streams:   map[id.Stream]*subscription{},
+		streams:   map[id.Stream]*subscription[*schedulerpb.Event]{},
+		watchers:  map[id.Stream]*watcher{},
 		requests:  map[uint64]chan core.Reply{},
 	}
 }
@@ -71,8 +75,8 @@ func (o *outlets) unexpect(request uint64) {
 
 // subscribe makes a subscription that gets the notices for its stream; gone is called
 // once when its reader closes it or falls behind, unless the master is leaving.
-func (o *outlets) subscribe(stream id.Stream, gone func(context.Context, id.Stream)) *subscription {
-	s := newSubscription(stream, func() { o.drop(stream, gone) })
+func (o *outlets) subscribe(stream id.Stream, gone func(context.Context, id.Stream)) *subscription[*schedulerpb.Event] {
+	s := newSubscription[*schedulerpb.Event](stream, func() { o.drop(stream, gone) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.streams[stream] = s
@@ -110,18 +114,24 @@ func (o *outlets) deliver(out *core.Effects, post func(context.Context, core.Eve
 		if err := stream.Send(s.Message); err != nil || s.Close {
 			stream.Close()
 		}
+		failpoint.Hit("master.sent")
 	}
 	if len(out.Ask) > 0 && !o.allocator.deliver(out.Ask) {
 		go func() { _ = post(context.Background(), core.AllocatorUp{Config: o.allocator.config()}) }() // fails only when the master has ended
 	}
 	for _, n := range out.Notify {
 		if s := o.streams[n.Stream]; s != nil {
-			s.deliver(n.Event)
+			if n.Event != nil {
+				s.deliver(n.Event)
+			}
 			if n.Close {
 				delete(o.streams, n.Stream)
 				s.end()
 			}
 		}
+	}
+	for _, n := range out.News {
+		o.spread(n)
 	}
 	for _, r := range out.Replies {
 		if answer := o.requests[r.Request]; answer != nil {
@@ -137,6 +147,9 @@ func (o *outlets) closeAll() {
 	defer o.mu.Unlock()
 	for _, s := range o.streams {
 		s.end()
+	}
+	for _, w := range o.watchers {
+		w.end()
 	}
 	for _, a := range o.agents {
 		a.Close()

@@ -6,7 +6,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/id"
-	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
 // maxUnread is how many bytes of events may wait for one subscriber; beyond it the
@@ -14,26 +13,26 @@ import (
 // a large framework is rightly answered by thousands at once.
 const maxUnread = 64 << 20
 
-// subscription is a scheduler's stream of events: a queue between the master, which never
-// waits, and a reader.
-type subscription struct {
+// subscription is a stream of events of a scheduler or a watcher: a queue between the
+// master, which never waits, and a reader.
+type subscription[E proto.Message] struct {
 	id     id.Stream
-	events chan *schedulerpb.Event
+	events chan E
 	quit   chan struct{} // closed when the reader is gone
 	gone   func()        // tells the master so
 
 	mu      sync.Mutex
-	waiting []*schedulerpb.Event
+	waiting []E
 	unread  int
 	more    chan struct{} // holds one token while something waits or the end is near
 	ended   bool
 	once    sync.Once
 }
 
-func newSubscription(stream id.Stream, gone func()) *subscription {
-	s := &subscription{
+func newSubscription[E proto.Message](stream id.Stream, gone func()) *subscription[E] {
+	s := &subscription[E]{
 		id:     stream,
-		events: make(chan *schedulerpb.Event),
+		events: make(chan E),
 		quit:   make(chan struct{}),
 		gone:   gone,
 		more:   make(chan struct{}, 1),
@@ -43,43 +42,41 @@ func newSubscription(stream id.Stream, gone func()) *subscription {
 }
 
 // ID is the Mesos-Stream-Id.
-func (s *subscription) ID() string { return string(s.id) }
+func (s *subscription[E]) ID() string { return string(s.id) }
 
 // Events is closed when the subscription has ended and all before its end is read.
-func (s *subscription) Events() <-chan *schedulerpb.Event { return s.events }
+func (s *subscription[E]) Events() <-chan E { return s.events }
 
 // Close says that the reader is gone.
-func (s *subscription) Close() {
+func (s *subscription[E]) Close() {
 	s.once.Do(func() {
 		close(s.quit)
 		s.gone()
 	})
 }
 
-// deliver queues an event, if any; a reader that has fallen behind is dropped.
-func (s *subscription) deliver(ev *schedulerpb.Event) {
-	if ev == nil {
-		return
-	}
+// deliver queues an event; a reader that has fallen behind is dropped. A single event may
+// be of any size: the state of a large cluster is.
+func (s *subscription[E]) deliver(ev E) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = append(s.waiting, ev)
 	s.unread += proto.Size(ev)
-	if s.unread > maxUnread {
+	if s.unread > maxUnread && len(s.waiting) > 1 {
 		go s.Close() // asks for the lock that the deliverer holds
 	}
 	s.wake()
 }
 
 // end closes the events behind what is queued.
-func (s *subscription) end() {
+func (s *subscription[E]) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
 	s.wake()
 }
 
-func (s *subscription) wake() {
+func (s *subscription[E]) wake() {
 	select {
 	case s.more <- struct{}{}:
 	default:
@@ -87,7 +84,7 @@ func (s *subscription) wake() {
 }
 
 // take returns what waits, and whether anything may still come.
-func (s *subscription) take() (waiting []*schedulerpb.Event, open bool) {
+func (s *subscription[E]) take() (waiting []E, open bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	waiting, s.waiting, s.unread = s.waiting, nil, 0
@@ -95,7 +92,7 @@ func (s *subscription) take() (waiting []*schedulerpb.Event, open bool) {
 }
 
 // pump hands the events to the reader until the end, or until the reader is gone.
-func (s *subscription) pump() {
+func (s *subscription[E]) pump() {
 	defer close(s.events)
 	for open := true; open; {
 		select {
@@ -103,7 +100,7 @@ func (s *subscription) pump() {
 		case <-s.quit:
 			return
 		}
-		var waiting []*schedulerpb.Event
+		var waiting []E
 		waiting, open = s.take()
 		for _, ev := range waiting {
 			select {

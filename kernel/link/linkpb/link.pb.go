@@ -32,6 +32,8 @@ type ToMaster struct {
 	//	*ToMaster_Hello
 	//	*ToMaster_Update
 	//	*ToMaster_Pong
+	//	*ToMaster_ExecutorEnded
+	//	*ToMaster_ExecutorMessage
 	Body          isToMaster_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -101,6 +103,24 @@ func (x *ToMaster) GetPong() *Pong {
 	return nil
 }
 
+func (x *ToMaster) GetExecutorEnded() *ExecutorEnded {
+	if x != nil {
+		if x, ok := x.Body.(*ToMaster_ExecutorEnded); ok {
+			return x.ExecutorEnded
+		}
+	}
+	return nil
+}
+
+func (x *ToMaster) GetExecutorMessage() *ExecutorMessage {
+	if x != nil {
+		if x, ok := x.Body.(*ToMaster_ExecutorMessage); ok {
+			return x.ExecutorMessage
+		}
+	}
+	return nil
+}
+
 type isToMaster_Body interface {
 	isToMaster_Body()
 }
@@ -117,11 +137,24 @@ type ToMaster_Pong struct {
 	Pong *Pong `protobuf:"bytes,3,opt,name=pong,proto3,oneof"`
 }
 
+type ToMaster_ExecutorEnded struct {
+	// ExecutorEnded says that nothing of an executor runs any more, nor holds anything.
+	ExecutorEnded *ExecutorEnded `protobuf:"bytes,4,opt,name=executor_ended,json=executorEnded,proto3,oneof"`
+}
+
+type ToMaster_ExecutorMessage struct {
+	ExecutorMessage *ExecutorMessage `protobuf:"bytes,5,opt,name=executor_message,json=executorMessage,proto3,oneof"`
+}
+
 func (*ToMaster_Hello) isToMaster_Body() {}
 
 func (*ToMaster_Update) isToMaster_Body() {}
 
 func (*ToMaster_Pong) isToMaster_Body() {}
+
+func (*ToMaster_ExecutorEnded) isToMaster_Body() {}
+
+func (*ToMaster_ExecutorMessage) isToMaster_Body() {}
 
 // Hello introduces an agent, new or known, with all that it holds. A task that is not
 // in it and was sent earlier never arrived and never will.
@@ -135,7 +168,18 @@ type Hello struct {
 	Epoch uint64      `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Tasks []*HeldTask `protobuf:"bytes,5,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	// Frameworks of the held tasks, each once.
-	Frameworks    []*v1.FrameworkInfo `protobuf:"bytes,6,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
+	Frameworks []*v1.FrameworkInfo `protobuf:"bytes,6,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
+	// Incarnation counts the agent's starts, and stream the streams of this one. Of two
+	// streams of an agent the later one counts, whichever Hello comes first.
+	Incarnation uint64 `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Stream      uint64 `protobuf:"varint,8,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Registered is the incarnation that a master last welcomed, as the checkpoint has it:
+	// one lower than the master knows is that of an older copy, which has missed something.
+	Registered uint64 `protobuf:"varint,9,opt,name=registered,proto3" json:"registered,omitempty"`
+	// Home is where the checkpoint lives, for people.
+	Home string `protobuf:"bytes,10,opt,name=home,proto3" json:"home,omitempty"`
+	// Executors are those that run, or are about to; another that the master knows is gone.
+	Executors     []*HeldExecutor `protobuf:"bytes,11,rep,name=executors,proto3" json:"executors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,6 +256,220 @@ func (x *Hello) GetFrameworks() []*v1.FrameworkInfo {
 	return nil
 }
 
+func (x *Hello) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Hello) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *Hello) GetRegistered() uint64 {
+	if x != nil {
+		return x.Registered
+	}
+	return 0
+}
+
+func (x *Hello) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *Hello) GetExecutors() []*HeldExecutor {
+	if x != nil {
+		return x.Executors
+	}
+	return nil
+}
+
+// HeldExecutor is an executor as the agent's checkpoint has it.
+type HeldExecutor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FrameworkId   *v1.FrameworkID        `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
+	Info          *v1.ExecutorInfo       `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldExecutor) Reset() {
+	*x = HeldExecutor{}
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldExecutor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldExecutor) ProtoMessage() {}
+
+func (x *HeldExecutor) ProtoReflect() protoreflect.Message {
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldExecutor.ProtoReflect.Descriptor instead.
+func (*HeldExecutor) Descriptor() ([]byte, []int) {
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HeldExecutor) GetFrameworkId() *v1.FrameworkID {
+	if x != nil {
+		return x.FrameworkId
+	}
+	return nil
+}
+
+func (x *HeldExecutor) GetInfo() *v1.ExecutorInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+// ExecutorEnded is said once; if it is lost, the absence of the executor from the next
+// Hello says it as well.
+type ExecutorEnded struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	FrameworkId *v1.FrameworkID        `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
+	ExecutorId  *v1.ExecutorID         `protobuf:"bytes,2,opt,name=executor_id,json=executorId,proto3" json:"executor_id,omitempty"`
+	// Status is as of wait(2): the exit status times 256, or the signal's number. Negative
+	// means that nobody saw it.
+	Status        int32 `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorEnded) Reset() {
+	*x = ExecutorEnded{}
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorEnded) ProtoMessage() {}
+
+func (x *ExecutorEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorEnded.ProtoReflect.Descriptor instead.
+func (*ExecutorEnded) Descriptor() ([]byte, []int) {
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExecutorEnded) GetFrameworkId() *v1.FrameworkID {
+	if x != nil {
+		return x.FrameworkId
+	}
+	return nil
+}
+
+func (x *ExecutorEnded) GetExecutorId() *v1.ExecutorID {
+	if x != nil {
+		return x.ExecutorId
+	}
+	return nil
+}
+
+func (x *ExecutorEnded) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+// ExecutorMessage carries data between a framework and one of its executors, in either
+// direction, with no promise that it arrives.
+type ExecutorMessage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FrameworkId   *v1.FrameworkID        `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
+	ExecutorId    *v1.ExecutorID         `protobuf:"bytes,2,opt,name=executor_id,json=executorId,proto3" json:"executor_id,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorMessage) Reset() {
+	*x = ExecutorMessage{}
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorMessage) ProtoMessage() {}
+
+func (x *ExecutorMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorMessage.ProtoReflect.Descriptor instead.
+func (*ExecutorMessage) Descriptor() ([]byte, []int) {
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExecutorMessage) GetFrameworkId() *v1.FrameworkID {
+	if x != nil {
+		return x.FrameworkId
+	}
+	return nil
+}
+
+func (x *ExecutorMessage) GetExecutorId() *v1.ExecutorID {
+	if x != nil {
+		return x.ExecutorId
+	}
+	return nil
+}
+
+func (x *ExecutorMessage) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // HeldTask is a task as the agent's checkpoint has it.
 type HeldTask struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -227,7 +485,7 @@ type HeldTask struct {
 
 func (x *HeldTask) Reset() {
 	*x = HeldTask{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[2]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +497,7 @@ func (x *HeldTask) String() string {
 func (*HeldTask) ProtoMessage() {}
 
 func (x *HeldTask) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[2]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +510,7 @@ func (x *HeldTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldTask.ProtoReflect.Descriptor instead.
 func (*HeldTask) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{2}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HeldTask) GetFrameworkId() *v1.FrameworkID {
@@ -301,7 +559,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[3]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +571,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[3]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +584,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{3}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Update) GetFrameworkId() *v1.FrameworkID {
@@ -357,6 +615,7 @@ func (x *Update) GetRepeated() bool {
 	return false
 }
 
+// Pong answers a Ping, and a Welcome once what it says is durable.
 type Pong struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -365,7 +624,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[4]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +636,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[4]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +649,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{4}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{7}
 }
 
 type ToAgent struct {
@@ -406,6 +665,8 @@ type ToAgent struct {
 	//	*ToAgent_Acknowledge
 	//	*ToAgent_Ping
 	//	*ToAgent_EndFramework
+	//	*ToAgent_ShutdownExecutor
+	//	*ToAgent_ExecutorMessage
 	Body          isToAgent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -413,7 +674,7 @@ type ToAgent struct {
 
 func (x *ToAgent) Reset() {
 	*x = ToAgent{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[5]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +686,7 @@ func (x *ToAgent) String() string {
 func (*ToAgent) ProtoMessage() {}
 
 func (x *ToAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[5]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +699,7 @@ func (x *ToAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToAgent.ProtoReflect.Descriptor instead.
 func (*ToAgent) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{5}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ToAgent) GetEpoch() uint64 {
@@ -518,6 +779,24 @@ func (x *ToAgent) GetEndFramework() *EndFramework {
 	return nil
 }
 
+func (x *ToAgent) GetShutdownExecutor() *ShutdownExecutor {
+	if x != nil {
+		if x, ok := x.Body.(*ToAgent_ShutdownExecutor); ok {
+			return x.ShutdownExecutor
+		}
+	}
+	return nil
+}
+
+func (x *ToAgent) GetExecutorMessage() *ExecutorMessage {
+	if x != nil {
+		if x, ok := x.Body.(*ToAgent_ExecutorMessage); ok {
+			return x.ExecutorMessage
+		}
+	}
+	return nil
+}
+
 type isToAgent_Body interface {
 	isToAgent_Body()
 }
@@ -551,6 +830,14 @@ type ToAgent_EndFramework struct {
 	EndFramework *EndFramework `protobuf:"bytes,8,opt,name=end_framework,json=endFramework,proto3,oneof"`
 }
 
+type ToAgent_ShutdownExecutor struct {
+	ShutdownExecutor *ShutdownExecutor `protobuf:"bytes,9,opt,name=shutdown_executor,json=shutdownExecutor,proto3,oneof"`
+}
+
+type ToAgent_ExecutorMessage struct {
+	ExecutorMessage *ExecutorMessage `protobuf:"bytes,10,opt,name=executor_message,json=executorMessage,proto3,oneof"`
+}
+
 func (*ToAgent_Welcome) isToAgent_Body() {}
 
 func (*ToAgent_Refused) isToAgent_Body() {}
@@ -565,6 +852,10 @@ func (*ToAgent_Ping) isToAgent_Body() {}
 
 func (*ToAgent_EndFramework) isToAgent_Body() {}
 
+func (*ToAgent_ShutdownExecutor) isToAgent_Body() {}
+
+func (*ToAgent_ExecutorMessage) isToAgent_Body() {}
+
 type Welcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	AgentId *v1.AgentID            `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
@@ -576,7 +867,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[6]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +879,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[6]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +892,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{6}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Welcome) GetAgentId() *v1.AgentID {
@@ -629,7 +920,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[7]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +932,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[7]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +945,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{7}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Refused) GetMessage() string {
@@ -672,16 +963,20 @@ func (x *Refused) GetPermanent() bool {
 }
 
 type Run struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Framework     *v1.FrameworkInfo      `protobuf:"bytes,1,opt,name=framework,proto3" json:"framework,omitempty"`
-	Task          *v1.TaskInfo           `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Framework *v1.FrameworkInfo      `protobuf:"bytes,1,opt,name=framework,proto3" json:"framework,omitempty"`
+	Task      *v1.TaskInfo           `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	// Launch_executor says that the task's executor is accounted for anew, and is to be
+	// started. Without it the executor was thought to run: if it has ended since, the task
+	// is dropped.
+	LaunchExecutor bool `protobuf:"varint,3,opt,name=launch_executor,json=launchExecutor,proto3" json:"launch_executor,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[8]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +988,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[8]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +1001,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{8}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Run) GetFramework() *v1.FrameworkInfo {
@@ -723,6 +1018,66 @@ func (x *Run) GetTask() *v1.TaskInfo {
 	return nil
 }
 
+func (x *Run) GetLaunchExecutor() bool {
+	if x != nil {
+		return x.LaunchExecutor
+	}
+	return false
+}
+
+// ShutdownExecutor ends an executor and its tasks.
+type ShutdownExecutor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FrameworkId   *v1.FrameworkID        `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
+	ExecutorId    *v1.ExecutorID         `protobuf:"bytes,2,opt,name=executor_id,json=executorId,proto3" json:"executor_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShutdownExecutor) Reset() {
+	*x = ShutdownExecutor{}
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShutdownExecutor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShutdownExecutor) ProtoMessage() {}
+
+func (x *ShutdownExecutor) ProtoReflect() protoreflect.Message {
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShutdownExecutor.ProtoReflect.Descriptor instead.
+func (*ShutdownExecutor) Descriptor() ([]byte, []int) {
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ShutdownExecutor) GetFrameworkId() *v1.FrameworkID {
+	if x != nil {
+		return x.FrameworkId
+	}
+	return nil
+}
+
+func (x *ShutdownExecutor) GetExecutorId() *v1.ExecutorID {
+	if x != nil {
+		return x.ExecutorId
+	}
+	return nil
+}
+
 type Kill struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrameworkId   *v1.FrameworkID        `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
@@ -734,7 +1089,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[9]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +1101,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[9]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +1114,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{9}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Kill) GetFrameworkId() *v1.FrameworkID {
@@ -794,7 +1149,7 @@ type Acknowledge struct {
 
 func (x *Acknowledge) Reset() {
 	*x = Acknowledge{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[10]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +1161,7 @@ func (x *Acknowledge) String() string {
 func (*Acknowledge) ProtoMessage() {}
 
 func (x *Acknowledge) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[10]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +1174,7 @@ func (x *Acknowledge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledge.ProtoReflect.Descriptor instead.
 func (*Acknowledge) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{10}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Acknowledge) GetFrameworkId() *v1.FrameworkID {
@@ -851,7 +1206,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[11]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1218,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[11]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1231,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{11}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{15}
 }
 
 type EndFramework struct {
@@ -888,7 +1243,7 @@ type EndFramework struct {
 
 func (x *EndFramework) Reset() {
 	*x = EndFramework{}
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[12]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1255,7 @@ func (x *EndFramework) String() string {
 func (*EndFramework) ProtoMessage() {}
 
 func (x *EndFramework) ProtoReflect() protoreflect.Message {
-	mi := &file_kernel_link_linkpb_link_proto_msgTypes[12]
+	mi := &file_kernel_link_linkpb_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1268,7 @@ func (x *EndFramework) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndFramework.ProtoReflect.Descriptor instead.
 func (*EndFramework) Descriptor() ([]byte, []int) {
-	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{12}
+	return file_kernel_link_linkpb_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EndFramework) GetFrameworkId() *v1.FrameworkID {
@@ -927,12 +1282,14 @@ var File_kernel_link_linkpb_link_proto protoreflect.FileDescriptor
 
 const file_kernel_link_linkpb_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkernel/link/linkpb/link.proto\x12\vgantry.link\x1a\x14mesos/v1/mesos.proto\"\x96\x01\n" +
+	"\x1dkernel/link/linkpb/link.proto\x12\vgantry.link\x1a\x14mesos/v1/mesos.proto\"\xa6\x02\n" +
 	"\bToMaster\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.gantry.link.HelloH\x00R\x05hello\x12-\n" +
 	"\x06update\x18\x02 \x01(\v2\x13.gantry.link.UpdateH\x00R\x06update\x12'\n" +
-	"\x04pong\x18\x03 \x01(\v2\x11.gantry.link.PongH\x00R\x04pongB\x06\n" +
-	"\x04body\"\xdf\x01\n" +
+	"\x04pong\x18\x03 \x01(\v2\x11.gantry.link.PongH\x00R\x04pong\x12C\n" +
+	"\x0eexecutor_ended\x18\x04 \x01(\v2\x1a.gantry.link.ExecutorEndedH\x00R\rexecutorEnded\x12I\n" +
+	"\x10executor_message\x18\x05 \x01(\v2\x1c.gantry.link.ExecutorMessageH\x00R\x0fexecutorMessageB\x06\n" +
+	"\x04body\"\x86\x03\n" +
 	"\x05Hello\x12'\n" +
 	"\x04info\x18\x01 \x01(\v2\x13.mesos.v1.AgentInfoR\x04info\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
@@ -941,7 +1298,28 @@ const file_kernel_link_linkpb_link_proto_rawDesc = "" +
 	"\x05tasks\x18\x05 \x03(\v2\x15.gantry.link.HeldTaskR\x05tasks\x127\n" +
 	"\n" +
 	"frameworks\x18\x06 \x03(\v2\x17.mesos.v1.FrameworkInfoR\n" +
-	"frameworks\"\xd8\x01\n" +
+	"frameworks\x12 \n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06stream\x18\b \x01(\x04R\x06stream\x12\x1e\n" +
+	"\n" +
+	"registered\x18\t \x01(\x04R\n" +
+	"registered\x12\x12\n" +
+	"\x04home\x18\n" +
+	" \x01(\tR\x04home\x127\n" +
+	"\texecutors\x18\v \x03(\v2\x19.gantry.link.HeldExecutorR\texecutors\"t\n" +
+	"\fHeldExecutor\x128\n" +
+	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x12*\n" +
+	"\x04info\x18\x02 \x01(\v2\x16.mesos.v1.ExecutorInfoR\x04info\"\x98\x01\n" +
+	"\rExecutorEnded\x128\n" +
+	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x125\n" +
+	"\vexecutor_id\x18\x02 \x01(\v2\x14.mesos.v1.ExecutorIDR\n" +
+	"executorId\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\"\x96\x01\n" +
+	"\x0fExecutorMessage\x128\n" +
+	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x125\n" +
+	"\vexecutor_id\x18\x02 \x01(\v2\x14.mesos.v1.ExecutorIDR\n" +
+	"executorId\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xd8\x01\n" +
 	"\bHeldTask\x128\n" +
 	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x12&\n" +
 	"\x04info\x18\x02 \x01(\v2\x12.mesos.v1.TaskInfoR\x04info\x12,\n" +
@@ -952,7 +1330,7 @@ const file_kernel_link_linkpb_link_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\v2\x14.mesos.v1.TaskStatusR\x06status\x12\x16\n" +
 	"\x06latest\x18\x03 \x01(\x05R\x06latest\x12\x1a\n" +
 	"\brepeated\x18\x04 \x01(\bR\brepeated\"\x06\n" +
-	"\x04Pong\"\x83\x03\n" +
+	"\x04Pong\"\x9c\x04\n" +
 	"\aToAgent\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.gantry.link.WelcomeH\x00R\awelcome\x120\n" +
@@ -961,17 +1339,25 @@ const file_kernel_link_linkpb_link_proto_rawDesc = "" +
 	"\x04kill\x18\x05 \x01(\v2\x11.gantry.link.KillH\x00R\x04kill\x12<\n" +
 	"\vacknowledge\x18\x06 \x01(\v2\x18.gantry.link.AcknowledgeH\x00R\vacknowledge\x12'\n" +
 	"\x04ping\x18\a \x01(\v2\x11.gantry.link.PingH\x00R\x04ping\x12@\n" +
-	"\rend_framework\x18\b \x01(\v2\x19.gantry.link.EndFrameworkH\x00R\fendFrameworkB\x06\n" +
+	"\rend_framework\x18\b \x01(\v2\x19.gantry.link.EndFrameworkH\x00R\fendFramework\x12L\n" +
+	"\x11shutdown_executor\x18\t \x01(\v2\x1d.gantry.link.ShutdownExecutorH\x00R\x10shutdownExecutor\x12I\n" +
+	"\x10executor_message\x18\n" +
+	" \x01(\v2\x1c.gantry.link.ExecutorMessageH\x00R\x0fexecutorMessageB\x06\n" +
 	"\x04body\"Z\n" +
 	"\aWelcome\x12,\n" +
 	"\bagent_id\x18\x01 \x01(\v2\x11.mesos.v1.AgentIDR\aagentId\x12!\n" +
 	"\fping_seconds\x18\x02 \x01(\x01R\vpingSeconds\"A\n" +
 	"\aRefused\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1c\n" +
-	"\tpermanent\x18\x02 \x01(\bR\tpermanent\"d\n" +
+	"\tpermanent\x18\x02 \x01(\bR\tpermanent\"\x8d\x01\n" +
 	"\x03Run\x125\n" +
 	"\tframework\x18\x01 \x01(\v2\x17.mesos.v1.FrameworkInfoR\tframework\x12&\n" +
-	"\x04task\x18\x02 \x01(\v2\x12.mesos.v1.TaskInfoR\x04task\"\xa2\x01\n" +
+	"\x04task\x18\x02 \x01(\v2\x12.mesos.v1.TaskInfoR\x04task\x12'\n" +
+	"\x0flaunch_executor\x18\x03 \x01(\bR\x0elaunchExecutor\"\x83\x01\n" +
+	"\x10ShutdownExecutor\x128\n" +
+	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x125\n" +
+	"\vexecutor_id\x18\x02 \x01(\v2\x14.mesos.v1.ExecutorIDR\n" +
+	"executorId\"\xa2\x01\n" +
 	"\x04Kill\x128\n" +
 	"\fframework_id\x18\x01 \x01(\v2\x15.mesos.v1.FrameworkIDR\vframeworkId\x12)\n" +
 	"\atask_id\x18\x02 \x01(\v2\x10.mesos.v1.TaskIDR\x06taskId\x125\n" +
@@ -999,66 +1385,85 @@ func file_kernel_link_linkpb_link_proto_rawDescGZIP() []byte {
 	return file_kernel_link_linkpb_link_proto_rawDescData
 }
 
-var file_kernel_link_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_kernel_link_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_kernel_link_linkpb_link_proto_goTypes = []any{
 	(*ToMaster)(nil),         // 0: gantry.link.ToMaster
 	(*Hello)(nil),            // 1: gantry.link.Hello
-	(*HeldTask)(nil),         // 2: gantry.link.HeldTask
-	(*Update)(nil),           // 3: gantry.link.Update
-	(*Pong)(nil),             // 4: gantry.link.Pong
-	(*ToAgent)(nil),          // 5: gantry.link.ToAgent
-	(*Welcome)(nil),          // 6: gantry.link.Welcome
-	(*Refused)(nil),          // 7: gantry.link.Refused
-	(*Run)(nil),              // 8: gantry.link.Run
-	(*Kill)(nil),             // 9: gantry.link.Kill
-	(*Acknowledge)(nil),      // 10: gantry.link.Acknowledge
-	(*Ping)(nil),             // 11: gantry.link.Ping
-	(*EndFramework)(nil),     // 12: gantry.link.EndFramework
-	(*v1.AgentInfo)(nil),     // 13: mesos.v1.AgentInfo
-	(*v1.FrameworkInfo)(nil), // 14: mesos.v1.FrameworkInfo
-	(*v1.FrameworkID)(nil),   // 15: mesos.v1.FrameworkID
-	(*v1.TaskInfo)(nil),      // 16: mesos.v1.TaskInfo
-	(*v1.TaskStatus)(nil),    // 17: mesos.v1.TaskStatus
-	(*v1.AgentID)(nil),       // 18: mesos.v1.AgentID
-	(*v1.TaskID)(nil),        // 19: mesos.v1.TaskID
-	(*v1.KillPolicy)(nil),    // 20: mesos.v1.KillPolicy
+	(*HeldExecutor)(nil),     // 2: gantry.link.HeldExecutor
+	(*ExecutorEnded)(nil),    // 3: gantry.link.ExecutorEnded
+	(*ExecutorMessage)(nil),  // 4: gantry.link.ExecutorMessage
+	(*HeldTask)(nil),         // 5: gantry.link.HeldTask
+	(*Update)(nil),           // 6: gantry.link.Update
+	(*Pong)(nil),             // 7: gantry.link.Pong
+	(*ToAgent)(nil),          // 8: gantry.link.ToAgent
+	(*Welcome)(nil),          // 9: gantry.link.Welcome
+	(*Refused)(nil),          // 10: gantry.link.Refused
+	(*Run)(nil),              // 11: gantry.link.Run
+	(*ShutdownExecutor)(nil), // 12: gantry.link.ShutdownExecutor
+	(*Kill)(nil),             // 13: gantry.link.Kill
+	(*Acknowledge)(nil),      // 14: gantry.link.Acknowledge
+	(*Ping)(nil),             // 15: gantry.link.Ping
+	(*EndFramework)(nil),     // 16: gantry.link.EndFramework
+	(*v1.AgentInfo)(nil),     // 17: mesos.v1.AgentInfo
+	(*v1.FrameworkInfo)(nil), // 18: mesos.v1.FrameworkInfo
+	(*v1.FrameworkID)(nil),   // 19: mesos.v1.FrameworkID
+	(*v1.ExecutorInfo)(nil),  // 20: mesos.v1.ExecutorInfo
+	(*v1.ExecutorID)(nil),    // 21: mesos.v1.ExecutorID
+	(*v1.TaskInfo)(nil),      // 22: mesos.v1.TaskInfo
+	(*v1.TaskStatus)(nil),    // 23: mesos.v1.TaskStatus
+	(*v1.AgentID)(nil),       // 24: mesos.v1.AgentID
+	(*v1.TaskID)(nil),        // 25: mesos.v1.TaskID
+	(*v1.KillPolicy)(nil),    // 26: mesos.v1.KillPolicy
 }
 var file_kernel_link_linkpb_link_proto_depIdxs = []int32{
 	1,  // 0: gantry.link.ToMaster.hello:type_name -> gantry.link.Hello
-	3,  // 1: gantry.link.ToMaster.update:type_name -> gantry.link.Update
-	4,  // 2: gantry.link.ToMaster.pong:type_name -> gantry.link.Pong
-	13, // 3: gantry.link.Hello.info:type_name -> mesos.v1.AgentInfo
-	2,  // 4: gantry.link.Hello.tasks:type_name -> gantry.link.HeldTask
-	14, // 5: gantry.link.Hello.frameworks:type_name -> mesos.v1.FrameworkInfo
-	15, // 6: gantry.link.HeldTask.framework_id:type_name -> mesos.v1.FrameworkID
-	16, // 7: gantry.link.HeldTask.info:type_name -> mesos.v1.TaskInfo
-	17, // 8: gantry.link.HeldTask.status:type_name -> mesos.v1.TaskStatus
-	17, // 9: gantry.link.HeldTask.unacknowledged:type_name -> mesos.v1.TaskStatus
-	15, // 10: gantry.link.Update.framework_id:type_name -> mesos.v1.FrameworkID
-	17, // 11: gantry.link.Update.status:type_name -> mesos.v1.TaskStatus
-	6,  // 12: gantry.link.ToAgent.welcome:type_name -> gantry.link.Welcome
-	7,  // 13: gantry.link.ToAgent.refused:type_name -> gantry.link.Refused
-	8,  // 14: gantry.link.ToAgent.run:type_name -> gantry.link.Run
-	9,  // 15: gantry.link.ToAgent.kill:type_name -> gantry.link.Kill
-	10, // 16: gantry.link.ToAgent.acknowledge:type_name -> gantry.link.Acknowledge
-	11, // 17: gantry.link.ToAgent.ping:type_name -> gantry.link.Ping
-	12, // 18: gantry.link.ToAgent.end_framework:type_name -> gantry.link.EndFramework
-	18, // 19: gantry.link.Welcome.agent_id:type_name -> mesos.v1.AgentID
-	14, // 20: gantry.link.Run.framework:type_name -> mesos.v1.FrameworkInfo
-	16, // 21: gantry.link.Run.task:type_name -> mesos.v1.TaskInfo
-	15, // 22: gantry.link.Kill.framework_id:type_name -> mesos.v1.FrameworkID
-	19, // 23: gantry.link.Kill.task_id:type_name -> mesos.v1.TaskID
-	20, // 24: gantry.link.Kill.kill_policy:type_name -> mesos.v1.KillPolicy
-	15, // 25: gantry.link.Acknowledge.framework_id:type_name -> mesos.v1.FrameworkID
-	19, // 26: gantry.link.Acknowledge.task_id:type_name -> mesos.v1.TaskID
-	15, // 27: gantry.link.EndFramework.framework_id:type_name -> mesos.v1.FrameworkID
-	0,  // 28: gantry.link.Link.Attach:input_type -> gantry.link.ToMaster
-	5,  // 29: gantry.link.Link.Attach:output_type -> gantry.link.ToAgent
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	6,  // 1: gantry.link.ToMaster.update:type_name -> gantry.link.Update
+	7,  // 2: gantry.link.ToMaster.pong:type_name -> gantry.link.Pong
+	3,  // 3: gantry.link.ToMaster.executor_ended:type_name -> gantry.link.ExecutorEnded
+	4,  // 4: gantry.link.ToMaster.executor_message:type_name -> gantry.link.ExecutorMessage
+	17, // 5: gantry.link.Hello.info:type_name -> mesos.v1.AgentInfo
+	5,  // 6: gantry.link.Hello.tasks:type_name -> gantry.link.HeldTask
+	18, // 7: gantry.link.Hello.frameworks:type_name -> mesos.v1.FrameworkInfo
+	2,  // 8: gantry.link.Hello.executors:type_name -> gantry.link.HeldExecutor
+	19, // 9: gantry.link.HeldExecutor.framework_id:type_name -> mesos.v1.FrameworkID
+	20, // 10: gantry.link.HeldExecutor.info:type_name -> mesos.v1.ExecutorInfo
+	19, // 11: gantry.link.ExecutorEnded.framework_id:type_name -> mesos.v1.FrameworkID
+	21, // 12: gantry.link.ExecutorEnded.executor_id:type_name -> mesos.v1.ExecutorID
+	19, // 13: gantry.link.ExecutorMessage.framework_id:type_name -> mesos.v1.FrameworkID
+	21, // 14: gantry.link.ExecutorMessage.executor_id:type_name -> mesos.v1.ExecutorID
+	19, // 15: gantry.link.HeldTask.framework_id:type_name -> mesos.v1.FrameworkID
+	22, // 16: gantry.link.HeldTask.info:type_name -> mesos.v1.TaskInfo
+	23, // 17: gantry.link.HeldTask.status:type_name -> mesos.v1.TaskStatus
+	23, // 18: gantry.link.HeldTask.unacknowledged:type_name -> mesos.v1.TaskStatus
+	19, // 19: gantry.link.Update.framework_id:type_name -> mesos.v1.FrameworkID
+	23, // 20: gantry.link.Update.status:type_name -> mesos.v1.TaskStatus
+	9,  // 21: gantry.link.ToAgent.welcome:type_name -> gantry.link.Welcome
+	10, // 22: gantry.link.ToAgent.refused:type_name -> gantry.link.Refused
+	11, // 23: gantry.link.ToAgent.run:type_name -> gantry.link.Run
+	13, // 24: gantry.link.ToAgent.kill:type_name -> gantry.link.Kill
+	14, // 25: gantry.link.ToAgent.acknowledge:type_name -> gantry.link.Acknowledge
+	15, // 26: gantry.link.ToAgent.ping:type_name -> gantry.link.Ping
+	16, // 27: gantry.link.ToAgent.end_framework:type_name -> gantry.link.EndFramework
+	12, // 28: gantry.link.ToAgent.shutdown_executor:type_name -> gantry.link.ShutdownExecutor
+	4,  // 29: gantry.link.ToAgent.executor_message:type_name -> gantry.link.ExecutorMessage
+	24, // 30: gantry.link.Welcome.agent_id:type_name -> mesos.v1.AgentID
+	18, // 31: gantry.link.Run.framework:type_name -> mesos.v1.FrameworkInfo
+	22, // 32: gantry.link.Run.task:type_name -> mesos.v1.TaskInfo
+	19, // 33: gantry.link.ShutdownExecutor.framework_id:type_name -> mesos.v1.FrameworkID
+	21, // 34: gantry.link.ShutdownExecutor.executor_id:type_name -> mesos.v1.ExecutorID
+	19, // 35: gantry.link.Kill.framework_id:type_name -> mesos.v1.FrameworkID
+	25, // 36: gantry.link.Kill.task_id:type_name -> mesos.v1.TaskID
+	26, // 37: gantry.link.Kill.kill_policy:type_name -> mesos.v1.KillPolicy
+	19, // 38: gantry.link.Acknowledge.framework_id:type_name -> mesos.v1.FrameworkID
+	25, // 39: gantry.link.Acknowledge.task_id:type_name -> mesos.v1.TaskID
+	19, // 40: gantry.link.EndFramework.framework_id:type_name -> mesos.v1.FrameworkID
+	0,  // 41: gantry.link.Link.Attach:input_type -> gantry.link.ToMaster
+	8,  // 42: gantry.link.Link.Attach:output_type -> gantry.link.ToAgent
+	42, // [42:43] is the sub-list for method output_type
+	41, // [41:42] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_kernel_link_linkpb_link_proto_init() }
@@ -1070,8 +1475,10 @@ func file_kernel_link_linkpb_link_proto_init() {
 		(*ToMaster_Hello)(nil),
 		(*ToMaster_Update)(nil),
 		(*ToMaster_Pong)(nil),
+		(*ToMaster_ExecutorEnded)(nil),
+		(*ToMaster_ExecutorMessage)(nil),
 	}
-	file_kernel_link_linkpb_link_proto_msgTypes[5].OneofWrappers = []any{
+	file_kernel_link_linkpb_link_proto_msgTypes[8].OneofWrappers = []any{
 		(*ToAgent_Welcome)(nil),
 		(*ToAgent_Refused)(nil),
 		(*ToAgent_Run)(nil),
@@ -1079,6 +1486,8 @@ func file_kernel_link_linkpb_link_proto_init() {
 		(*ToAgent_Acknowledge)(nil),
 		(*ToAgent_Ping)(nil),
 		(*ToAgent_EndFramework)(nil),
+		(*ToAgent_ShutdownExecutor)(nil),
+		(*ToAgent_ExecutorMessage)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1086,7 +1495,7 @@ func file_kernel_link_linkpb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kernel_link_linkpb_link_proto_rawDesc), len(file_kernel_link_linkpb_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,25 +62,29 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup}
+	door, err := openDoor(cfg.path("agent", "executor.secret"), cfg.Cgroup)
+	if err != nil {
+		return err
+	}
+	measured, err := openGauge(cfg.Cgroup, log)
+	if err != nil {
+		return err
+	}
+	defer measured.close()
+	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup, gauge: measured, endpoint: endpoint(listener.Addr()), door: door}
 	if prepare.old, err = prepare.list(); err != nil {
 		return err
 	}
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
-		Node:  node.Config{Info: info, Version: version.String()},
-		Boot:  boot,
-		Store: checkpoint,
-		Dial: func(ctx context.Context) (run.AgentLink, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialWithin)
-			defer cancel()
-			conn, err := link.Dial(ctx, link.DialConfig{Masters: cfg.Masters, Token: token})
-			if err != nil {
-				return nil, err
-			}
-			return conn, nil
-		},
+		Node:       node.Config{Info: info, Version: version.String()},
+		Boot:       boot,
+		Home:       cfg.home(),
+		Store:      checkpoint,
+		Dial:       cfg.dial(token),
 		Keeper:     cfg.connectKeeper,
 		Containers: prepare,
+		Doorkeeper: door,
+		Meter:      measured,
 		KeepTasks:  cfg.KeepTasks,
 		Log:        log,
 	})
@@ -95,10 +99,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err := cfg.publish(listener.Addr()); err != nil {
 		return err
 	}
-	go collector{
-		dir: cfg.path("slaves"), delay: cfg.GCDelay, live: prepare.live, log: log,
-		usage: func() (float64, error) { return diskUsage(cfg.WorkDir) },
-	}.run(ctx)
+	go cfg.collector(prepare.live, log).run(ctx)
 	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
 	err = agent.Run(ctx)
 	if ctx.Err() != nil && !cfg.KeepTasks {
@@ -126,6 +127,27 @@ func (c *Config) info(listening net.Addr) (*mesos.AgentInfo, error) {
 		info.Port = proto.Int32(int32(tcp.Port))
 	}
 	return info, nil
+}
+
+// dial opens streams to the master.
+func (c *Config) dial(token string) func(context.Context) (run.AgentLink, error) {
+	return func(ctx context.Context) (run.AgentLink, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialWithin)
+		defer cancel()
+		conn, err := link.Dial(ctx, link.DialConfig{Masters: c.Masters, Token: token})
+		if err != nil {
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
+// collector removes the sandboxes of containers that do not live.
+func (c *Config) collector(live func(container string) bool, log *slog.Logger) collector {
+	return collector{
+		dir: c.path("slaves"), delay: c.GCDelay, live: live, log: log,
+		usage: func() (float64, error) { return diskUsage(c.WorkDir) },
+	}
 }
 
 // connectKeeper dials the keeper of the work dir, and starts one if there is none.
@@ -169,7 +191,7 @@ func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err
 	}
 	version := &mesos.VersionInfo{Version: proto.String(version.String())}
 	server := api.NewServer(api.Secure(api.NewAgent(api.AgentConfig{
-		State: agent, Version: version, Sandboxes: sandboxes,
+		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes,
 	}), api.SecureConfig{}))
 	ended := make(chan struct{})
 	go func() {

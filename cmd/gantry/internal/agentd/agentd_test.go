@@ -2,6 +2,9 @@ package agentd
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +15,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/isolators/meter"
 	"github.com/gantry-project/gantry/kernel/node"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
@@ -58,7 +63,7 @@ func TestSpec(t *testing.T) {
 			{Name: proto.String("A"), Value: proto.String("2")},
 		}},
 	})
-	spec, err := specOf(l, "/gantry-00000000", "/work/box")
+	spec, err := containers{cgroup: "/gantry-00000000"}.specOf(l, "/work/box")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +89,7 @@ func TestSpec(t *testing.T) {
 func TestUser(t *testing.T) {
 	l := launch(&mesos.CommandInfo{Value: proto.String("true")})
 	l.Framework.User = proto.String("nobody")
-	spec, err := specOf(l, "/gantry-00000000", "/box")
+	spec, err := containers{cgroup: "/gantry-00000000"}.specOf(l, "/box")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func TestUser(t *testing.T) {
 		t.Errorf("nobody is %d:%d with %v", spec.Uid, spec.Gid, spec.Capabilities)
 	}
 	l.Task.Command.User = proto.String("nobody-of-this-name")
-	if _, err := specOf(l, "/gantry-00000000", "/box"); err == nil || !strings.Contains(err.Error(), "nobody-of-this-name") {
+	if _, err := (containers{cgroup: "/gantry-00000000"}).specOf(l, "/box"); err == nil || !strings.Contains(err.Error(), "nobody-of-this-name") {
 		t.Errorf("an unknown user: %v", err)
 	}
 }
@@ -195,7 +200,20 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(from, "hello"), []byte("hi"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := containers{workDir: dir, fetchRoot: from, cgroup: "/gantry-00000000"}
+	features, err := cgroup.Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := cgroup.Name(dir)
+	t.Cleanup(func() {
+		if err := cgroup.Remove(context.Background(), parent); err != nil {
+			t.Error(err)
+		}
+	})
+	measure := func() *gauge {
+		return &gauge{meter: meter.Files(features), parent: parent, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	}
+	c := containers{workDir: dir, fetchRoot: from, cgroup: parent, gauge: measure()}
 	l := launch(&mesos.CommandInfo{
 		Value: proto.String("cat hello"),
 		Uris:  []*mesos.CommandInfo_URI{{Value: proto.String("file://" + from + "/hello")}},
@@ -214,8 +232,15 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	if c.old, err = c.list(); err != nil || !slices.Equal(c.old, []string{"c1-1"}) || !c.live("c1-1") {
 		t.Fatal(c.old, err)
 	}
+	if _, err := c.gauge.Sample("c1-1", time.Now()); errors.Is(err, meter.ErrUntracked) {
+		t.Error(err)
+	}
+	c.gauge = measure() // of the next agent
 	if err := c.Retain(t.Context(), map[string]bool{"c1-1": true}); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := c.gauge.Sample("c1-1", time.Now()); errors.Is(err, meter.ErrUntracked) {
+		t.Errorf("after a restart: %v", err)
 	}
 	if _, err := os.Stat(spec.Rootfs); err != nil {
 		t.Errorf("what was to be kept is gone: %v", err)
@@ -231,6 +256,9 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	}
 	if info, err := os.Stat(box); err != nil || info.ModTime().Equal(long) || c.live("c1-1") {
 		t.Errorf("when the container ended is not noted: %v, %v", info, err)
+	}
+	if _, err := c.gauge.Sample("c1-1", time.Now()); !errors.Is(err, meter.ErrUntracked) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a container that ended is measured: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "containers")); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)

@@ -25,30 +25,42 @@ type containers struct {
 	workDir   string
 	fetchRoot string
 	cgroup    string
+	// endpoint is where executors find the agent, HOST:PORT; door knows them again.
+	endpoint string
+	door     doorkeeper
+	gauge    *gauge
 	// old are the containers that were there when the agent started.
 	old []string
 }
 
 // Prepare makes the sandbox, fetches into it, and composes the root filesystem.
 func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, error) {
-	if err := rules.Supported(l.Task); err != nil {
+	if err := supported(l); err != nil {
 		return nil, err
 	}
 	box := filepath.Join(c.workDir, l.Sandbox)
-	spec, err := specOf(l, c.cgroup, box)
+	spec, err := c.specOf(l, box)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.own(l.Container, box); err != nil {
 		return nil, err
 	}
+	c.gauge.track(l.Container)
 	err = sandbox.Prepare(ctx, sandbox.Config{
 		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid),
-	}, l.Task.GetCommand().GetUris())
+	}, c.programOf(l).command.GetUris())
 	if err != nil {
 		return nil, err
 	}
 	return spec, rootfs.Compose(spec, c.rootfs(l.Container), box)
+}
+
+func supported(l node.Launch) error {
+	if l.Executor != nil {
+		return rules.SupportedExecutor(l.Executor)
+	}
+	return rules.Supported(l.Task)
 }
 
 // own notes that the sandbox is the container's, so that nobody takes it for an old one.
@@ -74,19 +86,34 @@ func (c containers) Cleanup(_ context.Context, container string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
 }
 
 // Retain cleans up after the containers that were there when the agent started and are not
-// in keep.
+// in keep; those are measured from now on.
 func (c containers) Retain(ctx context.Context, keep map[string]bool) error {
 	var failed error
 	for _, container := range c.old {
-		if !keep[container] && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+			return failed
+		case !keep[container]:
 			failed = errors.Join(failed, c.Cleanup(ctx, container))
+		default:
+			failed = errors.Join(failed, c.resume(container))
 		}
 	}
 	return failed
+}
+
+// resume measures a container again, unless it is cleaned up meanwhile, which ends with
+// untrack.
+func (c containers) resume(container string) error {
+	c.gauge.track(container)
+	if c.live(container) {
+		return nil
+	}
+	return c.gauge.untrack(container)
 }
 
 // live says whether a container has not been cleaned up.

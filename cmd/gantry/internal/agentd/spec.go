@@ -6,6 +6,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/isolators/rootfs"
@@ -13,6 +15,9 @@ import (
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
+
+// defaultShutdownGrace is what an executor has whose framework names no other.
+const defaultShutdownGrace = 5 * time.Second
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -23,25 +28,53 @@ var rootCapabilities = []string{
 	"CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID",
 }
 
-// specOf translates a task that is to run in sandbox, an absolute folder of the host; its
+// program is what a container is to run: a task's command, or an executor.
+type program struct {
+	command   *mesos.CommandInfo
+	resources []*mesos.Resource
+	labels    map[string]string
+	// env is what the program can rely on beside what all can.
+	env []variable
+}
+
+type variable struct{ name, value string }
+
+// programOf is what a launch asks for.
+func (c containers) programOf(l node.Launch) program {
+	framework := l.Framework.GetId().GetValue()
+	if l.Executor != nil {
+		return program{
+			command: l.Executor.GetCommand(), resources: l.Resources, env: c.executorEnv(l),
+			labels: map[string]string{"framework": framework, "executor": l.Executor.GetExecutorId().GetValue()},
+		}
+	}
+	task := l.Task.GetTaskId().GetValue()
+	return program{
+		command: l.Task.GetCommand(), resources: l.Task.GetResources(),
+		labels: map[string]string{"framework": framework, "task": task},
+		env: []variable{
+			{"MESOS_TASK_ID", task}, {"MESOS_EXECUTOR_ID", task}, {"MESOS_AGENT_ID", l.Task.GetAgentId().GetValue()},
+		},
+	}
+}
+
+// specOf translates a program that is to run in sandbox, an absolute folder of the host; its
 // root filesystem is still to be composed.
-func specOf(l node.Launch, cgroupParent, sandbox string) (*containerpb.Spec, error) {
+func (c containers) specOf(l node.Launch, sandbox string) (*containerpb.Spec, error) {
+	p := c.programOf(l)
 	spec := &containerpb.Spec{
 		Id:         l.Container,
-		Argv:       argv(l.Task.GetCommand()),
-		Env:        environment(l),
+		Argv:       argv(p.command),
+		Env:        environment(l, p),
 		Cwd:        rootfs.Sandbox,
-		Cgroup:     cgroupParent + "/containers/" + l.Container,
-		Limits:     limits(l.Task.GetResources()),
+		Cgroup:     c.cgroup + "/containers/" + l.Container,
+		Limits:     limits(p.resources),
 		StdoutPath: filepath.Join(sandbox, "stdout"),
 		StderrPath: filepath.Join(sandbox, "stderr"),
 		Hostname:   l.Container,
-		Labels: map[string]string{
-			"framework": l.Framework.GetId().GetValue(),
-			"task":      l.Task.GetTaskId().GetValue(),
-		},
+		Labels:     p.labels,
 	}
-	return spec, become(spec, userOf(l))
+	return spec, become(spec, userOf(l, p))
 }
 
 // argv is how a command is run: by a shell, or as a program and its arguments, of which
@@ -57,19 +90,44 @@ func argv(c *mesos.CommandInfo) []string {
 	return run
 }
 
+// executorEnv is what an executor needs to find its agent, and to be known by it.
+func (c containers) executorEnv(l node.Launch) []variable {
+	grace := defaultShutdownGrace
+	if own := l.Executor.GetShutdownGracePeriod(); own != nil {
+		grace = time.Duration(own.GetNanoseconds())
+	}
+	env := []variable{
+		{"MESOS_EXECUTOR_ID", l.Executor.GetExecutorId().GetValue()},
+		{"MESOS_AGENT_ID", c.agentOf(l)},
+		{"MESOS_DIRECTORY", rootfs.Sandbox},
+		{"MESOS_AGENT_ENDPOINT", c.endpoint},
+		{"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", strconv.FormatInt(int64(grace), 10) + "ns"},
+		{"MESOS_EXECUTOR_AUTHENTICATION_TOKEN", c.door.token(l.Container)},
+		{"MESOS_CHECKPOINT", "0"},
+	}
+	if l.Framework.GetCheckpoint() {
+		env[len(env)-1].value = "1"
+		env = append(env, variable{"MESOS_RECOVERY_TIMEOUT", "15mins"}, variable{"MESOS_SUBSCRIPTION_BACKOFF_MAX", "2secs"})
+	}
+	return env
+}
+
+// agentOf is the id of the agent, by which its sandboxes are filed.
+func (c containers) agentOf(l node.Launch) string {
+	_, rest, _ := strings.Cut(l.Sandbox, "/")
+	agent, _, _ := strings.Cut(rest, "/")
+	return agent
+}
+
 // environment has what every task can rely on, and then what its framework says, which wins.
-func environment(l node.Launch) []string {
-	type variable struct{ name, value string }
-	all := []variable{
+func environment(l node.Launch, p program) []string {
+	all := append([]variable{
 		{"PATH", defaultPath},
 		{"MESOS_SANDBOX", rootfs.Sandbox},
-		{"MESOS_TASK_ID", l.Task.GetTaskId().GetValue()},
-		{"MESOS_EXECUTOR_ID", l.Task.GetTaskId().GetValue()},
 		{"MESOS_FRAMEWORK_ID", l.Framework.GetId().GetValue()},
-		{"MESOS_AGENT_ID", l.Task.GetAgentId().GetValue()},
 		{"MESOS_CONTAINER_ID", l.Container},
-	}
-	for _, v := range l.Task.GetCommand().GetEnvironment().GetVariables() {
+	}, p.env...)
+	for _, v := range p.command.GetEnvironment().GetVariables() {
 		all = append(all, variable{v.GetName(), v.GetValue()})
 	}
 	last := map[string]int{}
@@ -99,9 +157,9 @@ func limits(resources []*mesos.Resource) *containerpb.Limits {
 	return cgroup.Limits(cpuMilli, memBytes)
 }
 
-// userOf is whom a task runs as: its command's user, else its framework's, else root.
-func userOf(l node.Launch) string {
-	for _, name := range []string{l.Task.GetCommand().GetUser(), l.Framework.GetUser()} {
+// userOf is whom a program runs as: its command's user, else its framework's, else root.
+func userOf(l node.Launch, p program) string {
+	for _, name := range []string{p.command.GetUser(), l.Framework.GetUser()} {
 		if name != "" {
 			return name
 		}

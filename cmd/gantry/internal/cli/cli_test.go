@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
@@ -19,8 +21,8 @@ func TestNoCluster(t *testing.T) {
 	nobody := l.Addr().String()
 	l.Close()
 	for _, args := range [][]string{
-		{"status"}, {"agent", "list"}, {"task", "list"}, {"task", "logs", "x"}, {"task", "kill", "x"}, {"plugin", "list"},
-		{"app", "list"}, {"run", "true"},
+		{"status"}, {"agent", "list"}, {"task", "list"}, {"task", "logs", "x"}, {"task", "kill", "x"}, {"task", "trace", "x"},
+		{"plugin", "list"}, {"app", "list"}, {"run", "true"},
 	} {
 		status, out, errOut := gantry(t.Context(), nil, append([]string{"--master", nobody}, args...)...)
 		want := "gantry: no cluster answers at " + nobody + ": start one with `gantry up` or name one with --master\n"
@@ -44,6 +46,7 @@ func TestWrongCommandLines(t *testing.T) {
 
 func TestTables(t *testing.T) {
 	w := newWire(t)
+	w.used = &mesos.ResourceStatistics{Timestamp: proto.Float64(1)}
 	w.addTask("hello-web.1", mesos.TaskState_TASK_RUNNING)
 	w.addTask("evil\x1b[2J", mesos.TaskState_TASK_STAGING)
 	w.addTask("old.1", mesos.TaskState_TASK_FINISHED)

@@ -32,8 +32,10 @@ type wire struct {
 	mu     sync.Mutex
 	events chan *schedulerpb.Event
 	calls  []*schedulerpb.Call
-	posts  []string          // METHOD path body, of what is no v1 call
-	files  map[string]string // of the one sandbox
+	posts  []string                  // METHOD path body, of what is no v1 call
+	files  map[string]string         // of the one sandbox
+	used   *mesos.ResourceStatistics // by the container of hello-web.1; nil where agents do not measure
+	traces []string                  // answers of master and agent, one after the other
 	tasks  []*mesos.Task
 	known  bool   // the framework has subscribed before
 	wrong  string // why the framework may not subscribe
@@ -47,6 +49,16 @@ func newWire(t *testing.T) *wire {
 	mux.HandleFunc("GET /gantry/v1/plugins", func(out http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(out, `[{"name":"drf","kind":"allocator","state":"running"},
 			{"name":"marathon","kind":"framework","state":"running","listen":%q}]`, w.address())
+	})
+	mux.HandleFunc("GET /gantry/v1/trace", func(out http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if r.FormValue("framework") != "F-0000" || r.FormValue("task") == "" || len(w.traces) == 0 {
+			io.WriteString(out, `{"traces":[]}`)
+			return
+		}
+		io.WriteString(out, w.traces[0])
+		w.traces = w.traces[1:]
 	})
 	mux.HandleFunc("/", w.rest)
 	w.server = httptest.NewServer(mux)
@@ -96,6 +108,10 @@ func (w *wire) operator(out http.ResponseWriter, r *http.Request) {
 		w.readFile(out, read.GetReadFile())
 		return
 	}
+	if read.GetType() == agentpb.Call_GET_CONTAINERS && read.GetContainers != nil {
+		w.containers(out)
+		return
+	}
 	answer(w.t, out, w.state())
 }
 
@@ -111,6 +127,20 @@ func (w *wire) readFile(out http.ResponseWriter, read *agentpb.Call_ReadFile) {
 		ReadFile: &agentpb.Response_ReadFile{
 			Size: proto.Uint64(uint64(len(content))), Data: []byte(data[:min(len(data), 5)]), // in small pieces
 		},
+	})
+}
+
+func (w *wire) containers(out http.ResponseWriter) {
+	if w.used == nil {
+		http.Error(out, "nothing is measured here", http.StatusNotImplemented)
+		return
+	}
+	answer(w.t, out, &agentpb.Response{
+		Type: agentpb.Response_GET_CONTAINERS.Enum(),
+		GetContainers: &agentpb.Response_GetContainers{Containers: []*agentpb.Response_GetContainers_Container{{
+			FrameworkId: &mesos.FrameworkID{Value: proto.String("F-0000")}, ExecutorId: &mesos.ExecutorID{Value: proto.String("hello-web.1")},
+			ContainerId: &mesos.ContainerID{Value: proto.String("c1-1")}, ResourceStatistics: w.used,
+		}}},
 	})
 }
 

@@ -76,8 +76,8 @@ A dash stands for what is not measured, as the task has not started or the host 
 func drawTasks(t *table, views []taskView) {
 	t.row("TASK", "STATE", "FRAMEWORK", "AGENT", "CPUS", "CPU TIME", "MB", "MB USED", "RECEIVED", "SENT", "MESSAGE")
 	for _, v := range views {
-		t.row(v.ID, stateWord(v.State), v.Framework, v.Agent, number(v.CPUs), v.Usage.cpuTime(), number(v.MemMB), v.Usage.mem(),
-			v.Usage.received(), v.Usage.sent(), v.Message)
+		cpuTime, mem, received, sent := v.Usage.cells()
+		t.row(v.ID, stateWord(v.State), v.Framework, v.Agent, number(v.CPUs), cpuTime, number(v.MemMB), mem, received, sent, v.Message)
 	}
 }
 

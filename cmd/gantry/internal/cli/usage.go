@@ -44,34 +44,16 @@ func usageOf(s *mesos.ResourceStatistics) *usage {
 	}
 }
 
-// Cells of a table, empty for what is not known.
-
-func (u *usage) cpuTime() string {
+// cells are those of a table, empty for what is not known.
+func (u *usage) cells() (cpuTime, mem, received, sent string) {
 	if u == nil {
-		return ""
+		return
 	}
-	return time.Duration(u.CPUSeconds * float64(time.Second)).Round(10 * time.Millisecond).String()
-}
-
-func (u *usage) mem() string {
-	if u == nil || u.MemBytes == nil {
-		return ""
+	cpuTime = time.Duration(u.CPUSeconds * float64(time.Second)).Round(10 * time.Millisecond).String()
+	if u.MemBytes != nil {
+		mem = strconv.FormatFloat(float64(*u.MemBytes)/(1<<20), 'f', 1, 64)
 	}
-	return strconv.FormatFloat(float64(*u.MemBytes)/(1<<20), 'f', 1, 64)
-}
-
-func (u *usage) received() string {
-	if u == nil {
-		return ""
-	}
-	return size(u.NetRxBytes)
-}
-
-func (u *usage) sent() string {
-	if u == nil {
-		return ""
-	}
-	return size(u.NetTxBytes)
+	return cpuTime, mem, size(u.NetRxBytes), size(u.NetTxBytes)
 }
 
 // size is a number of bytes as people read it: 812 B, 1.5 kB, 3.2 MB, in powers of 1000.

@@ -45,6 +45,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&c.TokenFile, "token-file", "", "secret that agents must know; made if missing (default: agent.token in the work dir)")
 	flags.StringVar(&c.Cgroup, "cgroup", "", "parent of the plugins' control groups (default: named after the work dir)")
 	flags.StringVar(&c.Publish, "publish", "", "file to write the master's addresses to when it is ready")
+	flags.DurationVar(&c.OfferTimeout, "offer-timeout", 0, "take back offers that a scheduler neither uses nor declines for so long (default: never)")
 	flags.BoolVar(&c.Check, "check", false, "verify all accounts after every step and stop if one is wrong; slow in large clusters")
 	return cmd
 }

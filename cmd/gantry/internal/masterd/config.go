@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
@@ -35,6 +36,8 @@ type Config struct {
 	Cgroup string
 	// Publish is where the master says that it is ready, and its addresses; empty: nowhere.
 	Publish string
+	// OfferTimeout rescinds offers that nobody answers; zero: never.
+	OfferTimeout time.Duration
 	// Check verifies the machine's invariants after every step.
 	Check bool
 
@@ -46,6 +49,9 @@ type Config struct {
 func (c *Config) Validate() error {
 	if c.WorkDir == "" {
 		return errors.New("no folder to work in: give --work-dir DIR")
+	}
+	if c.OfferTimeout < 0 {
+		return fmt.Errorf("--offer-timeout %s: give a time such as 30s, or leave it out for none", c.OfferTimeout)
 	}
 	for _, addr := range []string{c.Listen, c.LinkListen} {
 		if err := api.CheckListen(addr, c.Insecure); err != nil {

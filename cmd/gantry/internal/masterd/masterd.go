@@ -22,6 +22,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
 	"github.com/gantry-project/gantry/kernel/core"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/link"
 	"github.com/gantry-project/gantry/kernel/run"
@@ -82,6 +83,7 @@ func (s *server) open(ctx context.Context) error {
 	if s.token, err = auth.Token(s.cfg.TokenFile); err != nil {
 		return err
 	}
+	failpoint.Hit("master.token.known")
 	if s.store, err = store.OpenBolt(filepath.Join(s.cfg.WorkDir, "master.db")); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (s *server) open(ctx context.Context) error {
 	}
 	mid := uuid.NewString()
 	s.master, err = run.NewMaster(ctx, run.MasterConfig{
-		Core:  core.Config{ID: mid, Info: masterInfo(mid, s.http.Addr()), Heartbeat: api.HeartbeatInterval},
+		Core:  core.Config{ID: mid, Info: masterInfo(mid, s.http.Addr()), Heartbeat: api.HeartbeatInterval, OfferTimeout: s.cfg.OfferTimeout},
 		Store: s.store, Log: s.log, Check: s.cfg.Check,
 	})
 	return err
@@ -174,9 +176,12 @@ func (s *server) publish() error {
 	if s.cfg.Publish == "" {
 		return nil
 	}
-	return daemon.Publish(s.cfg.Publish, daemon.Addresses{
+	failpoint.Hit("master.publishing")
+	err := daemon.Publish(s.cfg.Publish, daemon.Addresses{
 		Listen: s.http.Addr().String(), Link: s.link.Addr().String(), Plugins: s.host.Listeners(),
 	})
+	failpoint.Hit("master.published")
+	return err
 }
 
 func (s *server) secure(h http.Handler) http.Handler {
@@ -189,12 +194,29 @@ func (s *server) handler() http.Handler {
 		Operator:  s.master,
 		Console:   console{s},
 		Readiness: console{s},
+		Tracer:    s.master,
 		Version:   &mesos.VersionInfo{Version: proto.String(version.String())},
-		Flags: []*mesos.Flag{
-			{Name: proto.String("work_dir"), Value: proto.String(s.cfg.WorkDir)},
-			{Name: proto.String("plugins"), Value: proto.String(s.cfg.Plugins)},
-		},
+		Flags:     s.flags(),
 	})
+}
+
+// flags is what anybody may know of how the master was started, under the names that
+// clients know where they know such a flag; what was not given is left out.
+func (s *server) flags() []*mesos.Flag {
+	timeout := ""
+	if s.cfg.OfferTimeout > 0 {
+		timeout = s.cfg.OfferTimeout.String()
+	}
+	var list []*mesos.Flag
+	for _, f := range [][2]string{
+		{"work_dir", s.cfg.WorkDir}, {"listen", s.http.Addr().String()}, {"link_listen", s.link.Addr().String()},
+		{"plugins", s.cfg.Plugins}, {"offer_timeout", timeout},
+	} {
+		if f[1] != "" {
+			list = append(list, &mesos.Flag{Name: proto.String(f[0]), Value: proto.String(f[1])})
+		}
+	}
+	return list
 }
 
 // console answers what only Gantry's own endpoints ask.

@@ -11,8 +11,8 @@
 package allocatorpb
 
 import (
-	v1 "github.com/gantry-project/gantry/sdk/proto/gantry/resource/v1"
-	v11 "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	v11 "github.com/gantry-project/gantry/sdk/proto/gantry/resource/v1"
+	v1 "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -87,6 +87,8 @@ const (
 	Rejection_UNAVAILABLE         Rejection = 5
 	Rejection_MALFORMED           Rejection = 6
 	Rejection_AGENT_NOT_OFFERABLE Rejection = 7
+	// The framework lacks the capability that the resources, or the agent, need.
+	Rejection_INCAPABLE Rejection = 8
 )
 
 // Enum value maps for Rejection.
@@ -100,6 +102,7 @@ var (
 		5: "UNAVAILABLE",
 		6: "MALFORMED",
 		7: "AGENT_NOT_OFFERABLE",
+		8: "INCAPABLE",
 	}
 	Rejection_value = map[string]int32{
 		"NONE":                0,
@@ -110,6 +113,7 @@ var (
 		"UNAVAILABLE":         5,
 		"MALFORMED":           6,
 		"AGENT_NOT_OFFERABLE": 7,
+		"INCAPABLE":           8,
 	}
 )
 
@@ -257,7 +261,9 @@ type Snapshot struct {
 	Frameworks []*Framework           `protobuf:"bytes,2,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
 	Roles      []*Role                `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Config is this plugin's table of plugins.toml as JSON.
-	ConfigJson    []byte `protobuf:"bytes,4,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
+	ConfigJson []byte `protobuf:"bytes,4,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
+	// Domain is where the master is; unset if nobody said.
+	Domain        *v1.DomainInfo `protobuf:"bytes,5,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +322,13 @@ func (x *Snapshot) GetRoles() []*Role {
 func (x *Snapshot) GetConfigJson() []byte {
 	if x != nil {
 		return x.ConfigJson
+	}
+	return nil
+}
+
+func (x *Snapshot) GetDomain() *v1.DomainInfo {
+	if x != nil {
+		return x.Domain
 	}
 	return nil
 }
@@ -586,11 +599,11 @@ type Agent struct {
 	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Hostname string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// Total is everything on the agent, held or not.
-	Total []*v1.Resource `protobuf:"bytes,3,rep,name=total,proto3" json:"total,omitempty"`
+	Total []*v11.Resource `protobuf:"bytes,3,rep,name=total,proto3" json:"total,omitempty"`
 	// Holdings are offered or used; only in a snapshot, or when an agent comes (back).
-	Holdings   []*Holding       `protobuf:"bytes,4,rep,name=holdings,proto3" json:"holdings,omitempty"`
-	Attributes []*v11.Attribute `protobuf:"bytes,5,rep,name=attributes,proto3" json:"attributes,omitempty"`
-	Domain     *v11.DomainInfo  `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"`
+	Holdings   []*Holding      `protobuf:"bytes,4,rep,name=holdings,proto3" json:"holdings,omitempty"`
+	Attributes []*v1.Attribute `protobuf:"bytes,5,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Domain     *v1.DomainInfo  `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"`
 	// Deactivated agents are offered to nobody.
 	Deactivated   bool `protobuf:"varint,7,opt,name=deactivated,proto3" json:"deactivated,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -641,7 +654,7 @@ func (x *Agent) GetHostname() string {
 	return ""
 }
 
-func (x *Agent) GetTotal() []*v1.Resource {
+func (x *Agent) GetTotal() []*v11.Resource {
 	if x != nil {
 		return x.Total
 	}
@@ -655,14 +668,14 @@ func (x *Agent) GetHoldings() []*Holding {
 	return nil
 }
 
-func (x *Agent) GetAttributes() []*v11.Attribute {
+func (x *Agent) GetAttributes() []*v1.Attribute {
 	if x != nil {
 		return x.Attributes
 	}
 	return nil
 }
 
-func (x *Agent) GetDomain() *v11.DomainInfo {
+func (x *Agent) GetDomain() *v1.DomainInfo {
 	if x != nil {
 		return x.Domain
 	}
@@ -682,7 +695,7 @@ type Holding struct {
 	AgentId       string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	FrameworkId   string                 `protobuf:"bytes,2,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
 	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
-	Resources     []*v1.Resource         `protobuf:"bytes,4,rep,name=resources,proto3" json:"resources,omitempty"`
+	Resources     []*v11.Resource        `protobuf:"bytes,4,rep,name=resources,proto3" json:"resources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,7 +751,7 @@ func (x *Holding) GetRole() string {
 	return ""
 }
 
-func (x *Holding) GetResources() []*v1.Resource {
+func (x *Holding) GetResources() []*v11.Resource {
 	if x != nil {
 		return x.Resources
 	}
@@ -752,8 +765,10 @@ type Framework struct {
 	Roles      []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Suppressed []string `protobuf:"bytes,3,rep,name=suppressed,proto3" json:"suppressed,omitempty"`
 	// Active: connected and to be offered resources.
-	Active        bool                            `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`
-	Capabilities  []*v11.FrameworkInfo_Capability `protobuf:"bytes,5,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Active       bool                           `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`
+	Capabilities []*v1.FrameworkInfo_Capability `protobuf:"bytes,5,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// Offer_filters say, by role, which offers are too small to be of use to it.
+	OfferFilters  map[string]*v1.OfferFilters `protobuf:"bytes,6,rep,name=offer_filters,json=offerFilters,proto3" json:"offer_filters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,9 +831,16 @@ func (x *Framework) GetActive() bool {
 	return false
 }
 
-func (x *Framework) GetCapabilities() []*v11.FrameworkInfo_Capability {
+func (x *Framework) GetCapabilities() []*v1.FrameworkInfo_Capability {
 	if x != nil {
 		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *Framework) GetOfferFilters() map[string]*v1.OfferFilters {
+	if x != nil {
+		return x.OfferFilters
 	}
 	return nil
 }
@@ -880,7 +902,8 @@ type Recovered struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Holding *Holding               `protobuf:"bytes,1,opt,name=holding,proto3" json:"holding,omitempty"`
 	// Refuse_nanos > 0: the framework does not want these resources, or less, of this
-	// agent in this role for that long.
+	// agent in this role for that long. 1 is a decline without a filter, or an offer that
+	// timed out; 0 is no refusal.
 	RefuseNanos   int64 `protobuf:"varint,2,opt,name=refuse_nanos,json=refuseNanos,proto3" json:"refuse_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1086,12 +1109,12 @@ func (x *FromAllocator) GetGrants() []*Grant {
 type Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id is the plugin's own, unique in its epoch.
-	Id            uint64         `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	AgentId       string         `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	FrameworkId   string         `protobuf:"bytes,3,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
-	Role          string         `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
-	Resources     []*v1.Resource `protobuf:"bytes,5,rep,name=resources,proto3" json:"resources,omitempty"`
-	Mode          ClaimMode      `protobuf:"varint,6,opt,name=mode,proto3,enum=gantry.allocator.v1.ClaimMode" json:"mode,omitempty"`
+	Id            uint64          `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	AgentId       string          `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	FrameworkId   string          `protobuf:"bytes,3,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
+	Role          string          `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	Resources     []*v11.Resource `protobuf:"bytes,5,rep,name=resources,proto3" json:"resources,omitempty"`
+	Mode          ClaimMode       `protobuf:"varint,6,opt,name=mode,proto3,enum=gantry.allocator.v1.ClaimMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1154,7 +1177,7 @@ func (x *Grant) GetRole() string {
 	return ""
 }
 
-func (x *Grant) GetResources() []*v1.Resource {
+func (x *Grant) GetResources() []*v11.Resource {
 	if x != nil {
 		return x.Resources
 	}
@@ -1241,7 +1264,7 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"\x0enow_unix_nanos\x18\x03 \x01(\x03R\fnowUnixNanos\x12;\n" +
 	"\bsnapshot\x18\x04 \x01(\v2\x1d.gantry.allocator.v1.SnapshotH\x00R\bsnapshot\x125\n" +
 	"\x06deltas\x18\x05 \x01(\v2\x1b.gantry.allocator.v1.DeltasH\x00R\x06deltasB\x06\n" +
-	"\x04body\"\xd0\x01\n" +
+	"\x04body\"\xfe\x01\n" +
 	"\bSnapshot\x122\n" +
 	"\x06agents\x18\x01 \x03(\v2\x1a.gantry.allocator.v1.AgentR\x06agents\x12>\n" +
 	"\n" +
@@ -1249,7 +1272,8 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"frameworks\x12/\n" +
 	"\x05roles\x18\x03 \x03(\v2\x19.gantry.allocator.v1.RoleR\x05roles\x12\x1f\n" +
 	"\vconfig_json\x18\x04 \x01(\fR\n" +
-	"configJson\"<\n" +
+	"configJson\x12,\n" +
+	"\x06domain\x18\x05 \x01(\v2\x14.mesos.v1.DomainInfoR\x06domain\"<\n" +
 	"\x06Deltas\x122\n" +
 	"\x06deltas\x18\x01 \x03(\v2\x1a.gantry.allocator.v1.DeltaR\x06deltas\"\xa9\x04\n" +
 	"\x05Delta\x122\n" +
@@ -1279,7 +1303,7 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12!\n" +
 	"\fframework_id\x18\x02 \x01(\tR\vframeworkId\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12:\n" +
-	"\tresources\x18\x04 \x03(\v2\x1c.gantry.resource.v1.ResourceR\tresources\"\xb1\x01\n" +
+	"\tresources\x18\x04 \x03(\v2\x1c.gantry.resource.v1.ResourceR\tresources\"\xe1\x02\n" +
 	"\tFramework\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x1e\n" +
@@ -1287,7 +1311,11 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"suppressed\x18\x03 \x03(\tR\n" +
 	"suppressed\x12\x16\n" +
 	"\x06active\x18\x04 \x01(\bR\x06active\x12F\n" +
-	"\fcapabilities\x18\x05 \x03(\v2\".mesos.v1.FrameworkInfo.CapabilityR\fcapabilities\"=\n" +
+	"\fcapabilities\x18\x05 \x03(\v2\".mesos.v1.FrameworkInfo.CapabilityR\fcapabilities\x12U\n" +
+	"\roffer_filters\x18\x06 \x03(\v20.gantry.allocator.v1.Framework.OfferFiltersEntryR\fofferFilters\x1aW\n" +
+	"\x11OfferFiltersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.mesos.v1.OfferFiltersR\x05value:\x028\x01\"=\n" +
 	"\x04Role\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fweight_milli\x18\x02 \x01(\x03R\vweightMilli\"f\n" +
@@ -1316,7 +1344,7 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"\tClaimMode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
-	"\x06SHARED\x10\x01*\x9d\x01\n" +
+	"\x06SHARED\x10\x01*\xac\x01\n" +
 	"\tRejection\x12\b\n" +
 	"\x04NONE\x10\x00\x12\x0f\n" +
 	"\vSTALE_EPOCH\x10\x01\x12\x11\n" +
@@ -1325,7 +1353,8 @@ const file_gantry_allocator_v1_allocator_proto_rawDesc = "" +
 	"\x0eNOT_SUBSCRIBED\x10\x04\x12\x0f\n" +
 	"\vUNAVAILABLE\x10\x05\x12\r\n" +
 	"\tMALFORMED\x10\x06\x12\x17\n" +
-	"\x13AGENT_NOT_OFFERABLE\x10\a2a\n" +
+	"\x13AGENT_NOT_OFFERABLE\x10\a\x12\r\n" +
+	"\tINCAPABLE\x10\b2a\n" +
 	"\tAllocator\x12T\n" +
 	"\bAllocate\x12 .gantry.allocator.v1.ToAllocator\x1a\".gantry.allocator.v1.FromAllocator(\x010\x01BLZJgithub.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1;allocatorpbb\x06proto3"
 
@@ -1342,28 +1371,30 @@ func file_gantry_allocator_v1_allocator_proto_rawDescGZIP() []byte {
 }
 
 var file_gantry_allocator_v1_allocator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_gantry_allocator_v1_allocator_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gantry_allocator_v1_allocator_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_gantry_allocator_v1_allocator_proto_goTypes = []any{
-	(ClaimMode)(0),                       // 0: gantry.allocator.v1.ClaimMode
-	(Rejection)(0),                       // 1: gantry.allocator.v1.Rejection
-	(*ToAllocator)(nil),                  // 2: gantry.allocator.v1.ToAllocator
-	(*Snapshot)(nil),                     // 3: gantry.allocator.v1.Snapshot
-	(*Deltas)(nil),                       // 4: gantry.allocator.v1.Deltas
-	(*Delta)(nil),                        // 5: gantry.allocator.v1.Delta
-	(*Agent)(nil),                        // 6: gantry.allocator.v1.Agent
-	(*Holding)(nil),                      // 7: gantry.allocator.v1.Holding
-	(*Framework)(nil),                    // 8: gantry.allocator.v1.Framework
-	(*Role)(nil),                         // 9: gantry.allocator.v1.Role
-	(*Recovered)(nil),                    // 10: gantry.allocator.v1.Recovered
-	(*Revived)(nil),                      // 11: gantry.allocator.v1.Revived
-	(*Tick)(nil),                         // 12: gantry.allocator.v1.Tick
-	(*FromAllocator)(nil),                // 13: gantry.allocator.v1.FromAllocator
-	(*Grant)(nil),                        // 14: gantry.allocator.v1.Grant
-	(*Verdict)(nil),                      // 15: gantry.allocator.v1.Verdict
-	(*v1.Resource)(nil),                  // 16: gantry.resource.v1.Resource
-	(*v11.Attribute)(nil),                // 17: mesos.v1.Attribute
-	(*v11.DomainInfo)(nil),               // 18: mesos.v1.DomainInfo
-	(*v11.FrameworkInfo_Capability)(nil), // 19: mesos.v1.FrameworkInfo.Capability
+	(ClaimMode)(0),                      // 0: gantry.allocator.v1.ClaimMode
+	(Rejection)(0),                      // 1: gantry.allocator.v1.Rejection
+	(*ToAllocator)(nil),                 // 2: gantry.allocator.v1.ToAllocator
+	(*Snapshot)(nil),                    // 3: gantry.allocator.v1.Snapshot
+	(*Deltas)(nil),                      // 4: gantry.allocator.v1.Deltas
+	(*Delta)(nil),                       // 5: gantry.allocator.v1.Delta
+	(*Agent)(nil),                       // 6: gantry.allocator.v1.Agent
+	(*Holding)(nil),                     // 7: gantry.allocator.v1.Holding
+	(*Framework)(nil),                   // 8: gantry.allocator.v1.Framework
+	(*Role)(nil),                        // 9: gantry.allocator.v1.Role
+	(*Recovered)(nil),                   // 10: gantry.allocator.v1.Recovered
+	(*Revived)(nil),                     // 11: gantry.allocator.v1.Revived
+	(*Tick)(nil),                        // 12: gantry.allocator.v1.Tick
+	(*FromAllocator)(nil),               // 13: gantry.allocator.v1.FromAllocator
+	(*Grant)(nil),                       // 14: gantry.allocator.v1.Grant
+	(*Verdict)(nil),                     // 15: gantry.allocator.v1.Verdict
+	nil,                                 // 16: gantry.allocator.v1.Framework.OfferFiltersEntry
+	(*v1.DomainInfo)(nil),               // 17: mesos.v1.DomainInfo
+	(*v11.Resource)(nil),                // 18: gantry.resource.v1.Resource
+	(*v1.Attribute)(nil),                // 19: mesos.v1.Attribute
+	(*v1.FrameworkInfo_Capability)(nil), // 20: mesos.v1.FrameworkInfo.Capability
+	(*v1.OfferFilters)(nil),             // 21: mesos.v1.OfferFilters
 }
 var file_gantry_allocator_v1_allocator_proto_depIdxs = []int32{
 	3,  // 0: gantry.allocator.v1.ToAllocator.snapshot:type_name -> gantry.allocator.v1.Snapshot
@@ -1371,33 +1402,36 @@ var file_gantry_allocator_v1_allocator_proto_depIdxs = []int32{
 	6,  // 2: gantry.allocator.v1.Snapshot.agents:type_name -> gantry.allocator.v1.Agent
 	8,  // 3: gantry.allocator.v1.Snapshot.frameworks:type_name -> gantry.allocator.v1.Framework
 	9,  // 4: gantry.allocator.v1.Snapshot.roles:type_name -> gantry.allocator.v1.Role
-	5,  // 5: gantry.allocator.v1.Deltas.deltas:type_name -> gantry.allocator.v1.Delta
-	6,  // 6: gantry.allocator.v1.Delta.agent:type_name -> gantry.allocator.v1.Agent
-	8,  // 7: gantry.allocator.v1.Delta.framework:type_name -> gantry.allocator.v1.Framework
-	9,  // 8: gantry.allocator.v1.Delta.role:type_name -> gantry.allocator.v1.Role
-	7,  // 9: gantry.allocator.v1.Delta.charged:type_name -> gantry.allocator.v1.Holding
-	10, // 10: gantry.allocator.v1.Delta.recovered:type_name -> gantry.allocator.v1.Recovered
-	11, // 11: gantry.allocator.v1.Delta.revived:type_name -> gantry.allocator.v1.Revived
-	15, // 12: gantry.allocator.v1.Delta.verdict:type_name -> gantry.allocator.v1.Verdict
-	12, // 13: gantry.allocator.v1.Delta.tick:type_name -> gantry.allocator.v1.Tick
-	16, // 14: gantry.allocator.v1.Agent.total:type_name -> gantry.resource.v1.Resource
-	7,  // 15: gantry.allocator.v1.Agent.holdings:type_name -> gantry.allocator.v1.Holding
-	17, // 16: gantry.allocator.v1.Agent.attributes:type_name -> mesos.v1.Attribute
-	18, // 17: gantry.allocator.v1.Agent.domain:type_name -> mesos.v1.DomainInfo
-	16, // 18: gantry.allocator.v1.Holding.resources:type_name -> gantry.resource.v1.Resource
-	19, // 19: gantry.allocator.v1.Framework.capabilities:type_name -> mesos.v1.FrameworkInfo.Capability
-	7,  // 20: gantry.allocator.v1.Recovered.holding:type_name -> gantry.allocator.v1.Holding
-	14, // 21: gantry.allocator.v1.FromAllocator.grants:type_name -> gantry.allocator.v1.Grant
-	16, // 22: gantry.allocator.v1.Grant.resources:type_name -> gantry.resource.v1.Resource
-	0,  // 23: gantry.allocator.v1.Grant.mode:type_name -> gantry.allocator.v1.ClaimMode
-	1,  // 24: gantry.allocator.v1.Verdict.rejection:type_name -> gantry.allocator.v1.Rejection
-	2,  // 25: gantry.allocator.v1.Allocator.Allocate:input_type -> gantry.allocator.v1.ToAllocator
-	13, // 26: gantry.allocator.v1.Allocator.Allocate:output_type -> gantry.allocator.v1.FromAllocator
-	26, // [26:27] is the sub-list for method output_type
-	25, // [25:26] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	17, // 5: gantry.allocator.v1.Snapshot.domain:type_name -> mesos.v1.DomainInfo
+	5,  // 6: gantry.allocator.v1.Deltas.deltas:type_name -> gantry.allocator.v1.Delta
+	6,  // 7: gantry.allocator.v1.Delta.agent:type_name -> gantry.allocator.v1.Agent
+	8,  // 8: gantry.allocator.v1.Delta.framework:type_name -> gantry.allocator.v1.Framework
+	9,  // 9: gantry.allocator.v1.Delta.role:type_name -> gantry.allocator.v1.Role
+	7,  // 10: gantry.allocator.v1.Delta.charged:type_name -> gantry.allocator.v1.Holding
+	10, // 11: gantry.allocator.v1.Delta.recovered:type_name -> gantry.allocator.v1.Recovered
+	11, // 12: gantry.allocator.v1.Delta.revived:type_name -> gantry.allocator.v1.Revived
+	15, // 13: gantry.allocator.v1.Delta.verdict:type_name -> gantry.allocator.v1.Verdict
+	12, // 14: gantry.allocator.v1.Delta.tick:type_name -> gantry.allocator.v1.Tick
+	18, // 15: gantry.allocator.v1.Agent.total:type_name -> gantry.resource.v1.Resource
+	7,  // 16: gantry.allocator.v1.Agent.holdings:type_name -> gantry.allocator.v1.Holding
+	19, // 17: gantry.allocator.v1.Agent.attributes:type_name -> mesos.v1.Attribute
+	17, // 18: gantry.allocator.v1.Agent.domain:type_name -> mesos.v1.DomainInfo
+	18, // 19: gantry.allocator.v1.Holding.resources:type_name -> gantry.resource.v1.Resource
+	20, // 20: gantry.allocator.v1.Framework.capabilities:type_name -> mesos.v1.FrameworkInfo.Capability
+	16, // 21: gantry.allocator.v1.Framework.offer_filters:type_name -> gantry.allocator.v1.Framework.OfferFiltersEntry
+	7,  // 22: gantry.allocator.v1.Recovered.holding:type_name -> gantry.allocator.v1.Holding
+	14, // 23: gantry.allocator.v1.FromAllocator.grants:type_name -> gantry.allocator.v1.Grant
+	18, // 24: gantry.allocator.v1.Grant.resources:type_name -> gantry.resource.v1.Resource
+	0,  // 25: gantry.allocator.v1.Grant.mode:type_name -> gantry.allocator.v1.ClaimMode
+	1,  // 26: gantry.allocator.v1.Verdict.rejection:type_name -> gantry.allocator.v1.Rejection
+	21, // 27: gantry.allocator.v1.Framework.OfferFiltersEntry.value:type_name -> mesos.v1.OfferFilters
+	2,  // 28: gantry.allocator.v1.Allocator.Allocate:input_type -> gantry.allocator.v1.ToAllocator
+	13, // 29: gantry.allocator.v1.Allocator.Allocate:output_type -> gantry.allocator.v1.FromAllocator
+	29, // [29:30] is the sub-list for method output_type
+	28, // [28:29] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_gantry_allocator_v1_allocator_proto_init() }
@@ -1427,7 +1461,7 @@ func file_gantry_allocator_v1_allocator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gantry_allocator_v1_allocator_proto_rawDesc), len(file_gantry_allocator_v1_allocator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,7 +31,11 @@ type Resource struct {
 	// Name as on the wire: cpus, mem, disk, gpus, ports, or an operator's own.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Reservation is empty for unreserved; else the path of roles that it is reserved
-	// to, outermost first, in the ledger's canonical text.
+	// to, outermost first, in the ledger's canonical text: a JSON array without white space of
+	// objects with "type" (static or dynamic), "role" and, where there are any, "principal" and
+	// "labels" ("key" and perhaps "value", in their order), such as
+	// [{"type":"static","role":"eng"},{"type":"dynamic","role":"eng/web","principal":"ops"}].
+	// Who may be offered it is decided by the last role: it, or a role below it.
 	Reservation string `protobuf:"bytes,2,opt,name=reservation,proto3" json:"reservation,omitempty"`
 	// Disk is empty for plain disk; else the ledger's canonical text of the volume.
 	Disk      string `protobuf:"bytes,3,opt,name=disk,proto3" json:"disk,omitempty"`

@@ -1,0 +1,60 @@
+package run
+
+import (
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/lifecycle"
+	"github.com/gantry-project/gantry/kernel/node"
+)
+
+// Traces returns what the agent knows of the ways of tasks that were sent to it since it
+// was started.
+func (a *Agent) Traces(framework, task string) []api.Trace { return a.trace.Traces(framework, task) }
+
+// traceEvent notes what comes in for a task.
+func (a *Agent) traceEvent(ev node.Event) {
+	if m, ok := ev.(node.FromMaster); ok && m.Message.GetRun() != nil {
+		r := m.Message.GetRun()
+		a.trace.begin(id.TaskKey{
+			Framework: id.Framework(r.GetFramework().GetId().GetValue()), Task: id.Task(r.GetTask().GetTaskId().GetValue()),
+		}, api.Mark{Step: "received", By: "agent", At: a.cfg.Now()})
+	}
+}
+
+// traceEffects notes what the machine has decided and is durable.
+func (a *Agent) traceEffects(out *node.Effects) {
+	for _, ask := range out.Ask {
+		switch ask := ask.(type) {
+		case node.Launch:
+			a.traced[ask.Container] = keyOf(ask)
+			a.trace.mark(keyOf(ask), api.Mark{Step: "checkpointed", By: "agent"})
+		case node.Forget:
+			delete(a.traced, ask.Container)
+		}
+	}
+	for _, s := range out.Send {
+		u := s.Message.GetUpdate()
+		if u == nil {
+			continue
+		}
+		key := id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(u.GetStatus().GetTaskId().GetValue())}
+		a.trace.mark(key, api.Mark{Step: "reported", State: u.GetStatus().GetState().String(), By: "agent"})
+		if lifecycle.Terminal(u.GetStatus().GetState()) { // it may be that of a task that was refused
+			a.trace.end(key)
+		}
+	}
+	for _, key := range out.Dropped {
+		a.trace.end(key)
+	}
+}
+
+// traceKeeper notes what the keeper did to the container of a command; what an earlier
+// agent launched has no trace.
+func (a *Agent) traceKeeper(container, step string) {
+	a.trace.mark(a.traced[container], api.Mark{Step: step, By: "keeper"})
+}
+
+// keyOf is the task of a launch; that of an executor is for no single one.
+func keyOf(l node.Launch) id.TaskKey {
+	return id.TaskKey{Framework: id.Framework(l.Framework.GetId().GetValue()), Task: id.Task(l.Task.GetTaskId().GetValue())}
+}

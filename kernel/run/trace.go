@@ -1,0 +1,122 @@
+package run
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+)
+
+// endedTraces is how many tasks are remembered that have ended, each with some twenty marks.
+const endedTraces = 1000
+
+// tracer remembers what happened to tasks, and when. Of a task that it was not told to
+// begin with it keeps nothing. It may be used by several goroutines.
+type tracer struct {
+	now func() time.Time
+
+	mu sync.Mutex
+	// ways has every way that can be asked for; ended are those of tasks that have ended,
+	// oldest first.
+	ways  map[id.TaskKey]*way
+	ended []*way
+}
+
+// way is one task's.
+type way struct {
+	key   id.TaskKey
+	marks []api.Mark
+	// told is the status that the framework heard last.
+	told *mesos.TaskStatus
+	over bool
+}
+
+func newTracer(now func() time.Time) *tracer {
+	return &tracer{now: now, ways: map[id.TaskKey]*way{}}
+}
+
+// begin remembers a task from now on, unless it does already: one of its id that has
+// ended is forgotten.
+func (t *tracer) begin(key id.TaskKey, marks ...api.Mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.ways[key]; w == nil || w.over {
+		t.ways[key] = &way{key: key, marks: marks}
+	}
+}
+
+// mark notes a step of a task that was begun, if it is the first of its name and state.
+func (t *tracer) mark(key id.TaskKey, m api.Mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.ways[key]; w != nil {
+		t.add(w, m)
+	}
+}
+
+func (t *tracer) add(w *way, m api.Mark) {
+	again := func(old api.Mark) bool { return old.Step == m.Step && old.State == m.State }
+	if !slices.ContainsFunc(w.marks, again) {
+		m.At = t.now()
+		w.marks = append(w.marks, m)
+	}
+}
+
+// told notes that the framework hears a status, and remembers which.
+func (t *tracer) told(framework id.Framework, s *mesos.TaskStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.ways[id.TaskKey{Framework: framework, Task: id.Task(s.GetTaskId().GetValue())}]; w != nil {
+		w.told = s
+		t.add(w, api.Mark{Step: "delivered", State: s.GetState().String(), By: "master"})
+	}
+}
+
+// acknowledged notes that the framework has acknowledged what it was told.
+func (t *tracer) acknowledged(key id.TaskKey, uuid []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.ways[key]; w != nil && len(uuid) > 0 && bytes.Equal(w.told.GetUuid(), uuid) {
+		t.add(w, api.Mark{Step: "acknowledged", State: w.told.GetState().String(), By: "framework"})
+	}
+}
+
+// end says that a task is over: it is remembered until endedTraces others are, and what
+// comes late is still noted.
+func (t *tracer) end(key id.TaskKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.ways[key]
+	if w == nil || w.over {
+		return
+	}
+	w.over = true
+	t.ended = append(t.ended, w)
+	if len(t.ended) <= endedTraces {
+		return
+	}
+	if oldest := t.ended[0]; t.ways[oldest.key] == oldest {
+		delete(t.ways, oldest.key)
+	}
+	t.ended = slices.Delete(t.ended, 0, 1)
+}
+
+// Traces returns what is remembered of tasks with this id, ordered by framework; an empty
+// framework stands for all.
+func (t *tracer) Traces(framework, task string) []api.Trace {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []api.Trace
+	for key, w := range t.ways {
+		if string(key.Task) == task && (framework == "" || string(key.Framework) == framework) {
+			found = append(found, api.Trace{Framework: string(key.Framework), Task: task, Marks: slices.Clone(w.marks)})
+		}
+	}
+	slices.SortFunc(found, func(a, b api.Trace) int { return cmp.Compare(a.Framework, b.Framework) })
+	return found
+}
