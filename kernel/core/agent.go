@@ -9,12 +9,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/core/hello"
+	"github.com/gantry-project/gantry/kernel/core/registry"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/rules"
-	"github.com/gantry-project/gantry/kernel/step"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -352,7 +352,7 @@ func (m *Machine) forget(a *agent, out *Effects) {
 		m.dropTask(a.tasks[key], out)
 	}
 	delete(m.agents, a.id)
-	out.Persist = append(out.Persist, step.Write{Key: agentPrefix + string(a.id)})
+	out.Persist = append(out.Persist, registry.WithoutAgent(a.id))
 }
 
 func (m *Machine) everyFramework(ev *schedulerpb.Event, out *Effects) {

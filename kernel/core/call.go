@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/rules"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -35,8 +36,8 @@ func (m *Machine) reply(ev Call, status int, message string, out *Effects) {
 // call checks and carries out a scheduler call.
 func (m *Machine) call(ev Call, out *Effects) {
 	if ev.Call.GetType() == schedulerpb.Call_SUBSCRIBE {
-		if what := notYet(ev.Call); what != "" {
-			m.reply(ev, statusNotImplemented, what+" is not supported yet", out)
+		if err := rules.SupportedCall(ev.Call); err != nil {
+			m.reply(ev, statusNotImplemented, err.Error(), out)
 			return
 		}
 		m.subscribe(ev, out)
@@ -47,8 +48,8 @@ func (m *Machine) call(ev Call, out *Effects) {
 		m.reply(ev, status, message, out)
 		return
 	}
-	if what := notYet(ev.Call); what != "" {
-		m.reply(ev, statusNotImplemented, what+" is not supported yet", out)
+	if err := rules.SupportedCall(ev.Call); err != nil {
+		m.reply(ev, statusNotImplemented, err.Error(), out)
 		return
 	}
 	if ev.Call.GetType() == schedulerpb.Call_UPDATE_FRAMEWORK {
@@ -99,36 +100,6 @@ func refusal(f *framework, ev Call) (int, string) {
 		return statusBadRequest, fmt.Sprintf("The stream ID '%s' included in this request didn't match the stream ID currently associated with framework ID %s", ev.Stream, f.id)
 	}
 	return 0, ""
-}
-
-// notYet names what a call asks for that this master would have to do by half.
-func notYet(c *schedulerpb.Call) string {
-	switch c.GetType() {
-	case schedulerpb.Call_TEARDOWN, schedulerpb.Call_DECLINE, schedulerpb.Call_REVIVE, schedulerpb.Call_SUPPRESS,
-		schedulerpb.Call_KILL, schedulerpb.Call_ACKNOWLEDGE, schedulerpb.Call_RECONCILE, schedulerpb.Call_REQUEST,
-		schedulerpb.Call_MESSAGE, schedulerpb.Call_SHUTDOWN:
-		return ""
-	case schedulerpb.Call_SUBSCRIBE:
-		return constrained("SUBSCRIBE", c.GetSubscribe().GetOfferConstraints())
-	case schedulerpb.Call_UPDATE_FRAMEWORK:
-		return constrained("UPDATE_FRAMEWORK", c.GetUpdateFramework().GetOfferConstraints())
-	case schedulerpb.Call_ACCEPT:
-		for _, op := range c.GetAccept().GetOperations() {
-			if op.GetType() != mesos.Offer_Operation_LAUNCH {
-				return "ACCEPT with " + op.GetType().String()
-			}
-		}
-		return ""
-	default:
-		return c.GetType().String()
-	}
-}
-
-func constrained(call string, c *schedulerpb.OfferConstraints) string {
-	if len(c.GetRoleConstraints()) == 0 {
-		return ""
-	}
-	return call + " with offer_constraints"
 }
 
 // ofRoles is the named roles of the framework, or all of them when none is named.

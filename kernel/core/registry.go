@@ -1,72 +1,34 @@
 package core
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/gantry-project/gantry/kernel/core/corepb"
+	"github.com/gantry-project/gantry/kernel/core/registry"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/step"
-)
-
-// Keys of the registry.
-const (
-	agentPrefix     = "agent/"
-	frameworkPrefix = "framework/"
-	weightPrefix    = "weight/"
 )
 
 // CheckRegistry says whether Recovered can take these entries: the shell asks before it
 // starts, since a machine has no way to refuse its own memory.
 func CheckRegistry(entries []step.Write) error {
-	for _, e := range entries {
-		var err error
-		filed := e.Key
-		switch {
-		case strings.HasPrefix(e.Key, agentPrefix):
-			var r corepb.AgentRecord
-			err = proto.Unmarshal(e.Value, &r)
-			filed = agentPrefix + r.GetInfo().GetId().GetValue()
-		case strings.HasPrefix(e.Key, frameworkPrefix):
-			var r corepb.FrameworkRecord
-			err = proto.Unmarshal(e.Value, &r)
-			filed = frameworkPrefix + r.GetInfo().GetId().GetValue()
-		case strings.HasPrefix(e.Key, weightPrefix):
-			var r corepb.WeightRecord
-			if err = proto.Unmarshal(e.Value, &r); err == nil && r.WeightMilli < 1 {
-				err = fmt.Errorf("the weight is %d thousandths", r.WeightMilli)
-			}
-			filed = weightPrefix + r.GetRole()
-		}
-		if err == nil && filed != e.Key {
-			err = fmt.Errorf("it is a record of %s", filed)
-		}
-		if err != nil {
-			return fmt.Errorf("registry: read %s: %w", e.Key, err)
-		}
-	}
-	return nil
+	_, err := registry.Read(entries)
+	return err
 }
 
 func (m *Machine) recover(ev Recovered, out *Effects) {
-	for _, e := range ev.Entries {
-		switch {
-		case strings.HasPrefix(e.Key, agentPrefix):
-			var r corepb.AgentRecord
-			mustUnmarshal(e, &r)
-			m.recoverAgent(&r)
-		case strings.HasPrefix(e.Key, frameworkPrefix):
-			var r corepb.FrameworkRecord
-			mustUnmarshal(e, &r)
-			m.recoverFramework(&r, out)
-		case strings.HasPrefix(e.Key, weightPrefix):
-			var r corepb.WeightRecord
-			mustUnmarshal(e, &r)
-			m.weights[r.Role] = r.WeightMilli
-		}
+	records, err := registry.Read(ev.Entries)
+	if err != nil {
+		panic("core: the registry was not checked: " + err.Error())
+	}
+	for _, r := range records.Agents {
+		m.recoverAgent(r)
+	}
+	for _, r := range records.Frameworks {
+		m.recoverFramework(r, out)
+	}
+	for _, r := range records.Weights {
+		m.weights[r.Role] = r.WeightMilli
 	}
 }
 
@@ -115,20 +77,17 @@ func (m *Machine) persistAgent(a *agent, out *Effects) {
 	if a.unreachable {
 		r.UnreachableNanos = int64(a.since)
 	}
-	out.Persist = append(out.Persist, step.Write{Key: agentPrefix + string(a.id), Value: mustMarshal(r)})
+	out.Persist = append(out.Persist, registry.Agent(r))
 }
 
 func (m *Machine) persistFramework(f *framework, out *Effects) {
-	out.Persist = append(out.Persist, step.Write{Key: frameworkPrefix + string(f.id), Value: mustMarshal(&corepb.FrameworkRecord{
-		Info:            f.info,
-		Plugin:          f.plugin,
-		DeadlineNanos:   int64(f.deadline),
-		RegisteredNanos: int64(f.registered),
-	})})
+	out.Persist = append(out.Persist, registry.Framework(&corepb.FrameworkRecord{
+		Info: f.info, Plugin: f.plugin, DeadlineNanos: int64(f.deadline), RegisteredNanos: int64(f.registered),
+	}))
 }
 
 func (m *Machine) forgetFramework(f *framework, out *Effects) {
-	out.Persist = append(out.Persist, step.Write{Key: frameworkPrefix + string(f.id)})
+	out.Persist = append(out.Persist, registry.WithoutFramework(f.id))
 }
 
 func (m *Machine) agentDeadline(a *agent, after time.Duration) {
@@ -144,18 +103,4 @@ func (m *Machine) frameworkDeadline(f *framework, after time.Duration) {
 // patience is how long an agent may be silent.
 func (m *Machine) patience() time.Duration {
 	return m.cfg.PingInterval * time.Duration(m.cfg.PingMisses)
-}
-
-func mustMarshal(p proto.Message) []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
-	if err != nil {
-		panic(fmt.Sprintf("core: encode %T: %v", p, err))
-	}
-	return b
-}
-
-func mustUnmarshal(e step.Write, p proto.Message) {
-	if err := proto.Unmarshal(e.Value, p); err != nil {
-		panic(fmt.Sprintf("core: registry entry %s was not checked: %v", e.Key, err))
-	}
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -8,9 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/core/corepb"
+	"github.com/gantry-project/gantry/kernel/core/registry"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/rules"
-	"github.com/gantry-project/gantry/kernel/step"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
@@ -36,9 +37,7 @@ func (m *Machine) setWeights(ev SetWeights, out *Effects) {
 			continue
 		}
 		m.weights[role] = weights[role]
-		out.Persist = append(out.Persist, step.Write{
-			Key: weightPrefix + role, Value: mustMarshal(&corepb.WeightRecord{Role: role, WeightMilli: weights[role]}),
-		})
+		out.Persist = append(out.Persist, registry.Weight(&corepb.WeightRecord{Role: role, WeightMilli: weights[role]}))
 		m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Role{Role: m.contractRole(role)}}, out)
 		again = again || m.subscribedBelow(role)
 	}
@@ -109,10 +108,7 @@ func (m *Machine) Roles() *masterpb.Response_GetRoles {
 	slices.Sort(known)
 	r := &masterpb.Response_GetRoles{}
 	for _, role := range slices.Compact(known) {
-		weight := int64(usualWeight)
-		if w, set := m.weights[role]; set {
-			weight = w
-		}
+		weight := cmp.Or(m.weights[role], usualWeight)
 		r.Roles = append(r.Roles, &mesos.Role{
 			Name: proto.String(role), Weight: proto.Float64(float64(weight) / 1000),
 			Frameworks: members[role], Resources: holds[role].Mesos(role),

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"slices"
+
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -124,4 +126,28 @@ func Principal(f *mesos.FrameworkInfo, authenticated string) error {
 		return refuse("Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", authenticated, f.GetPrincipal())
 	}
 	return nil
+}
+
+// SupportedCall tells whether this kernel can carry out a call that Call accepts: nothing
+// is done by half.
+func SupportedCall(c *schedulerpb.Call) error {
+	what := c.GetType().String()
+	switch c.GetType() {
+	case schedulerpb.Call_TEARDOWN, schedulerpb.Call_DECLINE, schedulerpb.Call_REVIVE, schedulerpb.Call_SUPPRESS,
+		schedulerpb.Call_KILL, schedulerpb.Call_ACKNOWLEDGE, schedulerpb.Call_RECONCILE, schedulerpb.Call_REQUEST,
+		schedulerpb.Call_MESSAGE, schedulerpb.Call_SHUTDOWN:
+		return nil
+	case schedulerpb.Call_SUBSCRIBE, schedulerpb.Call_UPDATE_FRAMEWORK:
+		if len(c.GetSubscribe().GetOfferConstraints().GetRoleConstraints())+len(c.GetUpdateFramework().GetOfferConstraints().GetRoleConstraints()) == 0 {
+			return nil
+		}
+		what += " with offer_constraints"
+	case schedulerpb.Call_ACCEPT:
+		i := slices.IndexFunc(c.GetAccept().GetOperations(), func(op *mesos.Offer_Operation) bool { return op.GetType() != mesos.Offer_Operation_LAUNCH })
+		if i < 0 {
+			return nil
+		}
+		what += " with " + c.GetAccept().GetOperations()[i].GetType().String()
+	}
+	return refuse("%s is not supported yet", what)
 }

@@ -489,12 +489,9 @@ func badCalls(t *testing.T, c *cluster, f form) {
 
 	for kind, part := range map[string]string{
 		"UNKNOWN":                "",
-		"SHUTDOWN":               `"shutdown":{"executor_id":{"value":"e"},"agent_id":{"value":"a"}}`,
-		"MESSAGE":                `"message":{"executor_id":{"value":"e"},"agent_id":{"value":"a"},"data":"AAAA"}`,
 		"ACCEPT_INVERSE_OFFERS":  `"accept_inverse_offers":{}`,
 		"DECLINE_INVERSE_OFFERS": `"decline_inverse_offers":{}`,
 		"RECONCILE_OPERATIONS":   `"reconcile_operations":{}`,
-		"UPDATE_FRAMEWORK":       fmt.Sprintf(`"update_framework":{"framework_info":{"user":"root","name":"new","id":{"value":%q}}}`, s.id),
 	} {
 		if status, text := s.try(kind, part); status != 501 || !strings.Contains(text, kind) {
 			t.Errorf("%s: %d %s", kind, status, text)

@@ -17,6 +17,7 @@ import (
 var bin = cmp.Or(os.Getenv("GANTRY_BIN"), filepath.Join("..", "..", "..", "bin"))
 
 func TestMain(m *testing.M) {
+	executorMain() // as this, in a container
 	faultfs.Main() // what serves a filesystem with faults is this program again: it gets no further
 	if os.Geteuid() != 0 {
 		fmt.Println("e2e: containers need root: skipped")

@@ -72,8 +72,13 @@ type (
 		Rescind struct {
 			OfferID value `json:"offer_id"`
 		}
-		Update struct{ Status status }
-		Error  struct{ Message string }
+		Update  struct{ Status status }
+		Message struct{ Data string }
+		Failure struct {
+			ExecutorID value `json:"executor_id"`
+			Status     int
+		}
+		Error struct{ Message string }
 	}
 
 	offer struct {

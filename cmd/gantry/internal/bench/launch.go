@@ -29,6 +29,9 @@ type Launch struct {
 }
 
 const (
+	// settleFor is when a cluster that has just started is taken for idle.
+	settleFor = 5 * time.Second
+
 	// Small tasks: as many as possible fit. Memory is limited to 32 MiB, the least that a container can have.
 	taskCPUs, taskMemMB = 0.1, 32
 	liveCPUs, liveMemMB = 0.001, 8
@@ -110,7 +113,12 @@ func (l Launch) Run(ctx context.Context, say func(format string, args ...any)) (
 		return b.report, err
 	}
 	b.client = b.cluster.client
-	err = b.measure(ctx)
+	select {
+	case <-time.After(settleFor):
+		err = b.measure(ctx)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	return b.report, errors.Join(err, b.cluster.stop())
 }
 
