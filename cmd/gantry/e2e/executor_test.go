@@ -192,7 +192,9 @@ func executorMain() {
 		token: os.Getenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"), tasks: map[string]any{}, updates: map[string]any{},
 	}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if e.live() == nil {
+		err := e.live()
+		fmt.Println("the stream ended:", err) // into the sandbox
+		if err == nil {
 			deadline = time.Now().Add(time.Minute) // the stream was open, and ended
 		}
 	}
@@ -203,7 +205,6 @@ func executorMain() {
 type exampleExecutor struct {
 	address, framework, executor, token string
 	tasks, updates                      map[string]any // unacknowledged
-	said                                int
 }
 
 func (e *exampleExecutor) post(call map[string]any) (*http.Response, error) {
@@ -291,8 +292,7 @@ func (e *exampleExecutor) obey(record []byte) {
 }
 
 func (e *exampleExecutor) update(task, state string) {
-	e.said++
-	uuid := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%016d", e.said))
+	uuid := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%016x", time.Now().UnixNano()))
 	update := map[string]any{"status": map[string]any{
 		"task_id": map[string]any{"value": task}, "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid,
 	}}

@@ -71,14 +71,13 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		return err
 	}
 	defer measured.close()
-	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, cgroup: cfg.Cgroup, gauge: measured, endpoint: endpoint(listener.Addr()), door: door}
+	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, fetchBytes: cfg.FetchBytes, cgroup: cfg.Cgroup, gauge: measured, endpoint: endpoint(listener.Addr()), door: door}
 	if prepare.old, err = prepare.list(); err != nil {
 		return err
 	}
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
-		Node:       node.Config{Info: info, Version: version.String()},
-		Boot:       boot,
-		Home:       cfg.home(),
+		Node: node.Config{Info: info, Version: version.String()},
+		Boot: boot, Home: cfg.home(),
 		Store:      checkpoint,
 		Dial:       cfg.dial(token),
 		Keeper:     cfg.connectKeeper,

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gantry-project/gantry/isolators/sandbox"
 )
 
 const help = `Offers this machine's resources to a cluster, and runs the tasks that its frameworks launch.
@@ -46,6 +48,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&c.Attributes, "attributes", "", "what frameworks can tell this machine by, as in 'rack:a;zone:b'")
 	flags.StringVar(&c.TokenFile, "token-file", "", "secret of the master's link (default: agent.token in the work dir)")
 	flags.StringVar(&c.FetchRoot, "fetch-root", "", "folder that tasks may fetch files from (default: none)")
+	flags.Int64Var(&c.FetchBytes, "fetch-bytes", sandbox.MaxFetchBytes, "how much one task may fetch and unpack")
 	flags.StringVar(&c.Keeper, "keeper", "", "path of gantry-keeper (default: beside this program)")
 	flags.StringVar(&c.Cgroup, "cgroup", "", "parent of the control groups (default: named after the work dir)")
 	flags.DurationVar(&c.GCDelay, "gc-delay", 7*24*time.Hour, "how long the sandbox of a task that ended stays; less when the disk is nearly full")

@@ -34,6 +34,8 @@ type Config struct {
 	TokenFile string
 	// FetchRoot is the folder that tasks may fetch files from; empty: they can't.
 	FetchRoot string
+	// FetchBytes is how much one task may fetch and unpack; zero: sandbox.MaxFetchBytes.
+	FetchBytes int64
 	// Keeper is the path of gantry-keeper; empty: beside this program.
 	Keeper string
 	// Cgroup is the parent of the agent's control groups; empty: named after WorkDir.
@@ -65,6 +67,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := parseAttributes(c.Attributes); err != nil {
 		return fmt.Errorf("--attributes: %w", err)
+	}
+	if c.FetchBytes < 0 {
+		return fmt.Errorf("--fetch-bytes: %d is no size", c.FetchBytes)
 	}
 	if c.GCDelay < 0 {
 		return fmt.Errorf("--gc-delay: %s is in the past: give a time like 168h", c.GCDelay)

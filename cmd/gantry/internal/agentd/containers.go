@@ -24,7 +24,9 @@ import (
 type containers struct {
 	workDir   string
 	fetchRoot string
-	cgroup    string
+	// fetchBytes bounds what one container fetches; zero is the sandbox's default.
+	fetchBytes int64
+	cgroup     string
 	// endpoint is where executors find the agent, HOST:PORT; door knows them again.
 	endpoint string
 	door     doorkeeper
@@ -48,7 +50,7 @@ func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Sp
 	}
 	c.gauge.track(l.Container)
 	err = sandbox.Prepare(ctx, sandbox.Config{
-		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid),
+		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid), MaxBytes: c.fetchBytes,
 	}, c.programOf(l).command.GetUris())
 	if err != nil {
 		return nil, err
