@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/agentd"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/bench"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/cli"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/masterd"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/mend"
@@ -19,5 +20,6 @@ func main() {
 		Master: masterd.Command(),
 		Agent:  agentd.Command(),
 		Mend:   mend.Command(),
+		Bench:  bench.Command(),
 	}))
 }

@@ -19,8 +19,9 @@ import (
 // containers prepares tasks for the keeper with the isolators that every task has: the
 // sandbox and the composed root filesystem. Limits and namespaces are the keeper's part.
 //
-// A container's folder in the work dir has its root filesystem and a link to its sandbox. It
-// is there from before the sandbox is made until the container has ended and is cleaned up.
+// A container's folder in the work dir has links to its sandbox and to its root filesystem,
+// which others may share. It is there from before the sandbox is made until the container has
+// ended and is cleaned up.
 type containers struct {
 	workDir   string
 	fetchRoot string
@@ -55,7 +56,13 @@ func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Sp
 	if err != nil {
 		return nil, err
 	}
-	return spec, rootfs.Compose(spec, c.rootfs(l.Container), box)
+	if err := rootfs.Compose(spec, c.roots(), box); err != nil {
+		return nil, err
+	}
+	if err := os.Symlink(spec.Rootfs, c.root(l.Container)); err != nil {
+		return nil, fmt.Errorf("note the container's root filesystem: %w", err)
+	}
+	return spec, nil
 }
 
 func supported(l node.Launch) error {
@@ -77,12 +84,9 @@ func (c containers) own(container, box string) error {
 	return nil
 }
 
-// Cleanup removes the root filesystem; the sandbox stays for whoever wants to read it, and
+// Cleanup removes the container's folder; the sandbox stays for whoever wants to read it, and
 // for as long as a collector lets it from now on.
 func (c containers) Cleanup(_ context.Context, container string) error {
-	if err := rootfs.Remove(c.rootfs(container)); err != nil {
-		return err
-	}
 	dir, now := filepath.Join(c.dir(), container), time.Now()
 	err := os.Chtimes(filepath.Join(dir, "sandbox"), now, now)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +109,23 @@ func (c containers) Retain(ctx context.Context, keep map[string]bool) error {
 			failed = errors.Join(failed, c.resume(container))
 		}
 	}
-	return failed
+	return errors.Join(failed, c.prune())
+}
+
+// prune removes the root filesystems that no container has: the host's files have changed
+// since they were made.
+func (c containers) prune() error {
+	all, err := c.list()
+	if err != nil {
+		return err
+	}
+	var used []string
+	for _, container := range all {
+		if root, err := os.Readlink(c.root(container)); err == nil {
+			used = append(used, root)
+		}
+	}
+	return rootfs.Prune(c.roots(), used)
 }
 
 // resume measures a container again, unless it is cleaned up meanwhile, which ends with
@@ -139,6 +159,8 @@ func (c containers) list() ([]string, error) {
 
 func (c containers) dir() string { return filepath.Join(c.workDir, "containers") }
 
-func (c containers) rootfs(container string) string {
-	return filepath.Join(c.dir(), container, "rootfs")
+func (c containers) roots() string { return filepath.Join(c.workDir, "roots") }
+
+func (c containers) root(container string) string {
+	return filepath.Join(c.dir(), container, "root")
 }

@@ -7,6 +7,7 @@
 //
 //	agent/checkpoint.db    what the agent has promised
 //	keeper/                the keeper's socket, records and log
-//	containers/ID/rootfs   the root of each container that lives
+//	containers/ID/         what each container that lives has, as links
+//	roots/...              the root filesystems, which containers share
 //	slaves/...             the sandboxes, for as long as nobody removes them
 package agentd

@@ -22,9 +22,10 @@ const (
 	exitNobody = 3
 )
 
-// Daemons are the commands that other packages write: the supervisor, what it starts, and what mends their stores.
+// Daemons are the commands that other packages write: the supervisor, what it starts, what mends their stores, and what
+// measures them.
 type Daemons struct {
-	Up, Master, Agent, Mend *cobra.Command
+	Up, Master, Agent, Mend, Bench *cobra.Command
 }
 
 // ExitStatus is an error that says nothing: the command has said all, and the process ends with this status.
@@ -108,7 +109,7 @@ func (s *session) root(daemons Daemons) *cobra.Command {
 		}
 	}
 	add("work", s.runCommand(), s.appCommand(), s.taskCommand())
-	add("cluster", daemons.Up, s.statusCommand(), s.pluginCommand(), daemons.Mend)
+	add("cluster", daemons.Up, s.statusCommand(), s.pluginCommand(), daemons.Mend, daemons.Bench)
 	add("daemon", daemons.Master, s.agentCommand(daemons.Agent))
 	root.AddCommand(s.versionCommand())
 	return root
