@@ -192,3 +192,46 @@ func requireRoot(t *testing.T) {
 	}
 	t.Skip("making control groups needs root")
 }
+
+// Limits go up and down, and memory's with those of memory and swap together.
+func TestResize(t *testing.T) {
+	requireRoot(t)
+	f, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := Name(t.TempDir())
+	for _, controller := range []string{"cpu", "memory"} {
+		dir, ok := f.dir(controller, group)
+		if !ok {
+			t.Fatalf("no %s controller", controller)
+		}
+		if f.Unified {
+			delegate(t, filepath.Dir(dir), group)
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := f.Remove(context.Background(), group); err != nil {
+			t.Error(err)
+		}
+	})
+	file := "memory.limit_in_bytes"
+	if f.Unified {
+		file = "memory.max"
+	}
+	dir, _ := f.dir("memory", group)
+	for _, mebibytes := range []int64{64, 256, 128} {
+		if err := f.Resize(group, Limits(500, mebibytes<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readInt(filepath.Join(dir, file)); err != nil || got != mebibytes<<20 {
+			t.Errorf("%s has %d, %v; want %d MiB", file, got, err, mebibytes)
+		}
+	}
+	if err := f.Resize(group+"/none", Limits(500, 0)); err == nil {
+		t.Error("no error for a group that is not there")
+	}
+}

@@ -19,6 +19,22 @@ import (
 // maxInstructions is the kernel's bound of a program.
 const maxInstructions = 4096
 
+// architecture is one that filters can be made for.
+type architecture struct {
+	// word is the library's for it, and audit the kernel's.
+	word  string
+	audit uint32
+}
+
+var architectures = map[specs.Arch]architecture{
+	specs.ArchX86_64:  {"amd64", unix.AUDIT_ARCH_X86_64},
+	specs.ArchX32:     {"x32", unix.AUDIT_ARCH_X86_64},
+	specs.ArchX86:     {"x86", unix.AUDIT_ARCH_I386},
+	specs.ArchAARCH64: {"arm64", unix.AUDIT_ARCH_AARCH64},
+	specs.ArchARM:     {"arm", unix.AUDIT_ARCH_ARM},
+	specs.ArchRISCV64: {"riscv64", unix.AUDIT_ARCH_RISCV64},
+}
+
 var operators = map[specs.LinuxSeccompOperator]seccomp.ScmpCompareOp{
 	specs.OpNotEqual: seccomp.CompareNotEqual, specs.OpLessThan: seccomp.CompareLess,
 	specs.OpLessEqual: seccomp.CompareLessOrEqual, specs.OpEqualTo: seccomp.CompareEqual,

@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -15,22 +14,6 @@ const (
 
 	returnErrno = 0x0005_0000
 )
-
-// architecture is one that filters can be made for.
-type architecture struct {
-	// word is the library's for it, and audit the kernel's.
-	word  string
-	audit uint32
-}
-
-var architectures = map[specs.Arch]architecture{
-	specs.ArchX86_64:  {"amd64", unix.AUDIT_ARCH_X86_64},
-	specs.ArchX32:     {"x32", unix.AUDIT_ARCH_X86_64},
-	specs.ArchX86:     {"x86", unix.AUDIT_ARCH_I386},
-	specs.ArchAARCH64: {"arm64", unix.AUDIT_ARCH_AARCH64},
-	specs.ArchARM:     {"arm", unix.AUDIT_ARCH_ARM},
-	specs.ArchRISCV64: {"riscv64", unix.AUDIT_ARCH_RISCV64},
-}
 
 // newest is the highest number of a system call that a profile knows of an architecture.
 type newest struct {
