@@ -76,7 +76,7 @@ func Prepare(ctx context.Context, c Config, uris []*mesos.CommandInfo_URI) error
 	defer f.close()
 	for _, uri := range uris {
 		if err := f.fetch(ctx, uri); err != nil {
-			return fmt.Errorf("Failed to fetch %s: %w", uri.GetValue(), err)
+			return fmt.Errorf("failed to fetch %s: %w", uri.GetValue(), err)
 		}
 	}
 	return nil

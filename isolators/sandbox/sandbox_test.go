@@ -119,7 +119,7 @@ func TestFetchRefuses(t *testing.T) {
 		"xz":               {root, extract, sandbox.ErrUnsupported},
 	} {
 		dir, err := prepare(t, tc.root, tc.uri)
-		if !errors.Is(err, tc.want) || !strings.HasPrefix(err.Error(), "Failed to fetch "+tc.uri.GetValue()+": ") {
+		if !errors.Is(err, tc.want) || !strings.HasPrefix(err.Error(), "failed to fetch "+tc.uri.GetValue()+": ") {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {

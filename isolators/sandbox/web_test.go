@@ -68,7 +68,7 @@ func TestFetchFromTheWeb(t *testing.T) {
 		"/cut": "unexpected EOF", "": "output_file",
 	} {
 		_, err := prepare(t, "", uri(server.URL+path))
-		if err == nil || !strings.HasPrefix(err.Error(), "Failed to fetch "+server.URL+path+": ") || !strings.Contains(err.Error(), says) {
+		if err == nil || !strings.HasPrefix(err.Error(), "failed to fetch "+server.URL+path+": ") || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v; want %s named", path, err, says)
 		}
 	}

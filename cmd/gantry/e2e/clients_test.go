@@ -181,28 +181,6 @@ func TestMesosGoWatch(t *testing.T) {
 	c.checkNothingLeft()
 }
 
-// example-scheduler runs twenty tasks on its own executor, which the agent fetches from it over HTTP.
-func TestMesosGoScheduler(t *testing.T) {
-	programs := mesosGo(t, "example-scheduler", "example-executor")
-	c := up(t, newWorkDir(t), "--no-demo")
-	for _, codec := range []string{"protobuf", "json"} {
-		s := begin(t, filepath.Join(programs, "example-scheduler"), "-url", "http://"+c.at.Master+"/api/v1/scheduler", "-codec", codec,
-			"-executor", filepath.Join(programs, "example-executor"), "-exec.image", "", "-server.address", "127.0.0.1", "-metrics.port", "0",
-			"-tasks", "20", "-cpu", "0.1", "-memory", "16", "-failoverTimeout", "0s", "-verbose")
-		if got := s.status(t, c); got != 0 || !strings.Contains(s.String(), "mission accomplished") {
-			t.Errorf("example-scheduler with %s ended with %d\n%s\n%s", codec, got, s, c.describe())
-		}
-		for i := 1; i <= 20; i++ {
-			if !strings.Contains(s.String(), fmt.Sprintf("Task %d is in state TASK_FINISHED", i)) {
-				t.Errorf("%s: task %d did not finish", codec, i)
-			}
-		}
-	}
-	c.checkNothingHeld(t)
-	c.end()
-	c.checkNothingLeft()
-}
-
 // A scheduler in JavaScript, by a library of npm: of its two tasks one ends and the other it kills.
 func TestNodeScheduler(t *testing.T) {
 	modules := nodeModules(t)

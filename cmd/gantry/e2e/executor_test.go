@@ -18,12 +18,17 @@ import (
 
 // example-scheduler runs 20 tasks on example-executor, which it serves by HTTP itself; whoever wrote them, the cluster has
 // nothing left of them in the end.
-func TestMesosGoExecutor(t *testing.T) {
+func TestMesosGoScheduler(t *testing.T) {
 	programs := mesosGo(t, "example-scheduler", "example-executor")
 	c := up(t, newWorkDir(t), "--no-demo")
 	for _, codec := range []string{"protobuf", "json"} {
 		s := exampleScheduler(t, c, programs, filepath.Join(programs, "example-executor"), "-codec", codec)
 		accomplished(t, c, s)
+		for i := 1; i <= 20; i++ {
+			if !strings.Contains(s.String(), fmt.Sprintf("Task %d is in state TASK_FINISHED", i)) {
+				t.Errorf("%s: task %d did not finish\n%s", codec, i, s)
+			}
+		}
 		c.checkNothingHeld(t)
 	}
 

@@ -54,14 +54,14 @@ func (d doorkeeper) Admit(container string, caller api.ExecutorCaller) error {
 		if auth.Check(d.token(container), caller.Token) {
 			return nil
 		}
-		return errors.New("The token is not that of the executor: send the one in MESOS_EXECUTOR_AUTHENTICATION_TOKEN")
+		return errors.New("the token is not that of the executor: send the one in MESOS_EXECUTOR_AUTHENTICATION_TOKEN")
 	}
 	inside, err := d.inside(container, caller)
 	if err != nil {
-		return fmt.Errorf("The call brings no token, and where it comes from is not known: %w", err)
+		return fmt.Errorf("the call brings no token, and where it comes from is not known: %w", err)
 	}
 	if !inside {
-		return errors.New("The call does not come from the container of the executor that it names: send the token in MESOS_EXECUTOR_AUTHENTICATION_TOKEN")
+		return errors.New("the call does not come from the container of the executor that it names: send the token in MESOS_EXECUTOR_AUTHENTICATION_TOKEN")
 	}
 	return nil
 }
