@@ -51,7 +51,7 @@ func (m *Machine) checkHello(h *linkpb.Hello) (hello.Holdings, error) {
 		return hello.Holdings{}, fmt.Errorf("the agent's info has %d bytes; at most %d are taken", n, maxInfo)
 	}
 	if h.Epoch > m.cfg.Epoch {
-		return hello.Holdings{}, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen", m.cfg.Epoch, h.Epoch)
+		return hello.Holdings{}, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen: its store is an older copy, or its clock was set back; put the newest store back", m.cfg.Epoch, h.Epoch)
 	}
 	if h.GetInfo().GetId() != nil {
 		if err := m.checkIdentity(h); err != nil {

@@ -9,7 +9,8 @@
 // A keeper may die, too. Above it is a reaper, which starts another and becomes the parent
 // of the containers meanwhile: it writes down how they end, and the next keeper reads that.
 // When the reaper dies, the keeper becomes the reaper of the next keeper. Only of what ends
-// while there is neither may the status be unknown.
+// while there is neither may the status be unknown; before Linux 6.15 also of containers
+// whose keeper and reaper have both died, one after the other.
 //
 // The agent's side:
 //

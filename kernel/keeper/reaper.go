@@ -147,6 +147,9 @@ func (r *reaper) run() error {
 // start starts a keeper.
 func (r *reaper) start() error {
 	failpoint.Hit("reaper.start")
+	if err := r.Seat.restore(r.Dir); err != nil {
+		return err
+	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return err

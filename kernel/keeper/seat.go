@@ -91,6 +91,26 @@ func (s *Seat) listener() (*net.UnixListener, error) {
 	return unixListener, nil
 }
 
+// reachable says whether the socket's file is there: without it nobody can dial.
+func reachable(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, socketName))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// restore makes the socket again where its file has gone.
+func (s *Seat) restore(dir string) error {
+	if reachable(dir) {
+		return nil
+	}
+	socket, err := listen(dir)
+	if err != nil {
+		return err
+	}
+	err = s.socket.Close()
+	s.socket = socket
+	return err
+}
+
 // leave gives the seat up for all who hold it: dialling finds no keeper, and another may
 // be launched.
 func (s *Seat) leave() error {

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,6 +27,8 @@ const (
 	// destroyTimeout bounds the cleaning up after one container; it is then given up
 	// with a line in the log, and done when the agent removes the whole cgroup.
 	destroyTimeout = 30 * time.Second
+	// lookEvery is how often the keeper looks whether it can still be dialled.
+	lookEvery = 5 * time.Second
 )
 
 // Config says what a keeper serves.
@@ -162,8 +165,14 @@ func open(c Config) (*server, error) {
 
 // run is the only user of the server's state from here on.
 func (s *server) run(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			if s.Seat.orphaned != nil && !reachable(s.Dir) {
+				return errors.New("the socket's file has gone; the next keeper makes it again")
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.Seat.orphaned:

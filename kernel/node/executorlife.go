@@ -47,11 +47,11 @@ func (m *Machine) executorExited(e *executor, exit *containerpb.Exit) {
 	}
 	v := verdict{status: exit.GetStatus() << 8, reason: mesos.TaskStatus_REASON_EXECUTOR_TERMINATED}
 	switch {
-	case exit.GetUnknown():
-		v.status, v.message = unseen, "The executor ended after its keeper had died; how it ended is not known"
-	case exit.GetOomKilled():
+	case exit.GetOomKilled(): // which the cgroup tells, whoever saw the end
 		v.status, v.reason = sigkill, mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY
 		v.limitation, v.message = memoryLimit(e.needs(), exit, "the executor and its tasks")
+	case exit.GetUnknown():
+		v.status, v.message = unseen, "The executor ended after its keeper had died; how it ended is not known"
 	case exit.GetSignal() != 0:
 		v.status, v.message = exit.GetSignal(), "Executor terminated with signal "+signalName(exit.Signal)
 	default:

@@ -102,6 +102,9 @@ func (m *Machine) fromMaster(ev FromMaster) {
 		return
 	case msg.GetEpoch() < m.epoch:
 		m.stats.StaleEpochs++
+		if r := msg.GetRefused(); r != nil && !m.link.welcome {
+			m.drop("the master refused the agent: "+r.GetMessage(), false)
+		}
 		return
 	case msg.GetEpoch() > m.epoch:
 		m.epoch = msg.Epoch

@@ -70,10 +70,10 @@ func (m *Machine) exitStatus(t *task, exit *containerpb.Exit) *mesos.TaskStatus 
 	switch {
 	case exit.GetNeverRan():
 		explain(s, mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED, "The command never began: the keeper died as it was starting it")
-	case exit.GetUnknown():
-		explain(s, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "The container ended after its keeper had died; how the command ended is not known")
 	case exit.GetOomKilled():
 		m.explainMemory(t, exit, s)
+	case exit.GetUnknown():
+		explain(s, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "The container ended after its keeper had died; how the command ended is not known")
 	case exit.GetSignal() != 0:
 		s.Message = proto.String("Command terminated with signal " + signalName(exit.Signal))
 		label(s, exitSignalLabel, exit.GetSignal())

@@ -85,7 +85,7 @@ func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 	if err := core.CheckRegistry(entries); err != nil {
 		return nil, err
 	}
-	if cfg.Core.Epoch, err = nextEpoch(ctx, cfg.Store); err != nil {
+	if cfg.Core.Epoch, err = nextEpoch(ctx, cfg.Store, cfg.Now()); err != nil {
 		return nil, fmt.Errorf("begin a new epoch: %w", err)
 	}
 	if cfg.Core.ID == "" {
@@ -112,8 +112,9 @@ func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 	return m, nil
 }
 
-// nextEpoch counts the masters that have run on this store.
-func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
+// nextEpoch counts the masters that have run on this store, from the time on: one that is
+// an older copy, or was mended, or made anew, must not be behind what agents have heard.
+func nextEpoch(ctx context.Context, s store.Store, now time.Time) (uint64, error) {
 	entries, _, err := s.List(ctx, epochKey, "", 1)
 	if err != nil {
 		return 0, err
@@ -125,7 +126,7 @@ func nextEpoch(ctx context.Context, s store.Store) (uint64, error) {
 			return 0, fmt.Errorf("%s is %q, not a number", epochKey, entries[0].Value)
 		}
 	}
-	epoch++
+	epoch = max(epoch+1, uint64(max(0, now.Unix())))
 	failpoint.Hit("master.epoch.writing")
 	result, err := s.Apply(ctx, store.Txn{
 		Conditions: []store.Condition{{Key: epochKey, Revision: revision}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,6 +15,7 @@ import (
 const (
 	queueLength = 256 // transactions that may wait; more wait in Apply
 	batchLength = 128 // transactions of one commit
+	markEvery   = time.Second
 )
 
 // The life of a request. Whoever moves it out of waiting, the writer or a caller whose
@@ -66,13 +68,27 @@ func (b *Bolt) Apply(ctx context.Context, txn Txn) (Result, error) {
 // write is the writer: it owns every change of the file until Close.
 func (b *Bolt) write() {
 	defer close(b.stopped)
+	tick := time.NewTicker(markEvery)
+	defer tick.Stop()
 	for {
 		select {
+		case <-tick.C:
+			b.remark()
 		case <-b.closing:
 			return
 		case r := <-b.queue:
 			b.commit(b.gather(r))
 		}
+	}
+}
+
+// remark brings the mark up to the last commit, so that an older copy is noticed whenever it
+// was made. One that stays behind does no harm.
+func (b *Bolt) remark() {
+	now := b.mark
+	now.revision = b.committed
+	if now != b.mark && b.failure() == nil && now.write(b.path) == nil {
+		b.mark = now
 	}
 }
 
