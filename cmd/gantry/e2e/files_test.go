@@ -127,8 +127,8 @@ func refused(t *testing.T, workDir, path string, h harm) {
 	}
 }
 
-// mended damages both stores, mends them, and goes on: the master learns from the agent what it has lost, and of the
-// agent's tasks the one whose record is lost is replaced and the other untouched.
+// mended damages both stores, mends them, and goes on: the task whose record is lost is replaced, and so may be the other, if
+// Marathon asks for it before its agent is back, whose record the master has lost; it is then ended when Marathon next compares.
 func mended(t *testing.T, workDir string, stores map[string]string, pids []int) {
 	err := rewrite(stores["master"], func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("agent/"), []byte("agenT/")) })
 	if err != nil {
@@ -156,13 +156,9 @@ func mended(t *testing.T, workDir string, stores map[string]string, pids []int) 
 	}
 	c = up(t, workDir)
 	c.awaitInstances(2)
-	// Marathon may have replaced both before the agent was back with the one that lives; then it ends one.
-	var got []int
-	await(t, soon, "two instances, one of them the same", func() string { return fmt.Sprintf("they were %d and are %d\n%s", pids, got, c.describe()) },
-		func() bool {
-			got = c.instances()
-			return len(got) == 2 && (slices.Contains(pids, got[0]) || slices.Contains(pids, got[1])) && !slices.Equal(got, pids)
-		})
+	if slices.Equal(c.instances(), pids) {
+		t.Errorf("the instances are %d as ever, though the record of one was lost", pids)
+	}
 	if status, out, errOut := c.gantry("run", "--", "echo", "hi"); status != 0 || out != "hi\n" {
 		t.Errorf("gantry run: %d, %q, %q", status, out, errOut)
 	}
