@@ -139,7 +139,7 @@ func newAgent(aid id.Agent) *agent {
 }
 
 // dropMissing ends the tasks that the agent should have and has not (they never reached
-// it), and frees what those held that ended or turn out to hold something else.
+// it, or its checkpoint has lost them), and frees what those held that ended or turn out to hold something else.
 func (m *Machine) dropMissing(a *agent, held []hello.Task, out *Effects) {
 	has := map[id.TaskKey]hello.Task{}
 	for _, h := range held {
@@ -156,12 +156,23 @@ func (m *Machine) dropMissing(a *agent, held []hello.Task, out *Effects) {
 			continue
 		}
 		if !lifecycle.Terminal(t.state) {
+			why := "The task never reached the agent"
+			if t.told != nil {
+				why = "The agent has no record of the task any more"
+			}
 			m.masterUpdate(m.frameworks[key.Framework], t, verdict{
-				state: mesos.TaskState_TASK_DROPPED, reason: mesos.TaskStatus_REASON_RECONCILIATION,
-				message: "The task never reached the agent",
+				state: mesos.TaskState_TASK_DROPPED, reason: mesos.TaskStatus_REASON_RECONCILIATION, message: why,
 			}, out)
 		}
 		m.dropTask(t, out)
+	}
+}
+
+// endRemoved tells the agent, once, that a framework of which it holds something is no more.
+func (m *Machine) endRemoved(a *agent, f *framework, ended map[id.Framework]bool, out *Effects) {
+	if f.removed && !ended[f.id] {
+		ended[f.id] = true
+		m.send(a, endFramework(f), out)
 	}
 }
 
@@ -173,10 +184,7 @@ func (m *Machine) adopt(a *agent, held hello.Holdings, infos []*mesos.FrameworkI
 		if f == nil {
 			f = m.ghost(h.Key.Framework, infos, out)
 		}
-		if f.removed && !ended[f.id] {
-			ended[f.id] = true
-			m.send(a, endFramework(f), out)
-		}
+		m.endRemoved(a, f, ended, out)
 		t := a.find(h.Key)
 		if t == nil {
 			t = m.found(a, f, h, out)

@@ -173,10 +173,7 @@ func (m *Machine) adoptExecutors(a *agent, held []hello.Executor, infos []*mesos
 		if f == nil {
 			f = m.ghost(h.Key.Framework, infos, out)
 		}
-		if f.removed && !ended[f.id] {
-			ended[f.id] = true
-			m.send(a, endFramework(f), out)
-		}
+		m.endRemoved(a, f, ended, out)
 		e := a.executors[h.Key]
 		if e == nil {
 			e = &executor{key: h.Key, agent: a.id, info: h.Msg.Info, resources: h.Resources, role: h.Role}

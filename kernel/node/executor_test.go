@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -123,10 +122,7 @@ func (h *host) say(state string) {
 }
 
 // customSituations are the states that executor f/e with task t can be in.
-var customSituations = []struct {
-	name, from string
-	do         func(*host)
-}{
+var customSituations = []situation{
 	{"absent", "", func(*host) {}},
 	{"launching", "absent", func(h *host) { h.master(custom("f", "t", "e", true)) }},
 	{"launching, task killed", "launching", func(h *host) { h.master(kill("f", "t", 0)) }},
@@ -156,10 +152,7 @@ func reconnect(h *host) {
 }
 
 // customHappenings are all that can happen to it.
-var customHappenings = []struct {
-	name string
-	do   func(*host)
-}{
+var customHappenings = []happening{
 	{"run, launch", func(h *host) { h.master(custom("f", "u", "e", true)) }},
 	{"run", func(h *host) { h.master(custom("f", "u", "e", false)) }},
 	{"kill", func(h *host) { h.master(kill("f", "t", time.Second)) }},
@@ -204,44 +197,9 @@ var customHappenings = []struct {
 // TestExecutorMatrix has everything happen to an executor in every situation, and compares
 // what follows with testdata/executors.txt.
 func TestExecutorMatrix(t *testing.T) {
-	seen := map[string]bool{}
-	datadriven.RunTest(t, "testdata/executors.txt", func(t *testing.T, d *datadriven.TestData) string {
-		situation := strings.TrimSpace(d.Input)
-		seen[situation] = true
-		var b strings.Builder
-		for _, happening := range customHappenings {
-			h := newHost(t)
-			h.restart()
-			h.link(1)
-			h.master(welcome("A1"))
-			h.step(node.KeeperUp{})
-			if !reachCustom(h, situation) {
-				d.Fatalf(t, "no situation is called %q", situation)
-			}
-			happening.do(h)
-			fmt.Fprintf(&b, "%s\n    %s", happening.name, strings.ReplaceAll(strings.TrimSuffix(h.effects(), "\n"), "\n", "\n    "))
-			fmt.Fprintf(&b, "\n    -> task %s, executors %d\n", standing(h), len(h.m.Executors()))
-		}
-		return b.String()
-	})
-	for _, s := range customSituations {
-		if !seen[s.name] {
-			t.Errorf("testdata/executors.txt lacks the situation %q", s.name)
-		}
-	}
-}
-
-func reachCustom(h *host, situation string) bool {
-	for _, s := range customSituations {
-		if s.name == situation {
-			if s.from != "" {
-				reachCustom(h, s.from)
-			}
-			s.do(h)
-			return true
-		}
-	}
-	return false
+	matrix{customSituations, customHappenings, func(h *host) string {
+		return fmt.Sprintf("task %s, executors %d", standing(h), len(h.m.Executors()))
+	}}.run(t, "testdata/executors.txt")
 }
 
 // TestAFloodOfStatusesIsBounded: an executor that never stops talking, to a framework that
@@ -252,7 +210,7 @@ func TestAFloodOfStatusesIsBounded(t *testing.T) {
 	h.link(1)
 	h.master(welcome("A1"))
 	h.step(node.KeeperUp{})
-	reachCustom(h, "task running")
+	reach(h, customSituations, "task running")
 	status := func(n int) *mesos.TaskStatus {
 		s := says("t", "RUNNING", fmt.Sprint(n))
 		s.Data = make([]byte, 60<<10)

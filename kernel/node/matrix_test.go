@@ -14,11 +14,20 @@ import (
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
-// situations are the states that task f/t can be in, and how it gets there from another.
-var situations = []struct {
+// situation is a state that something can be in, and how it gets there from another.
+type situation struct {
 	name, from string
 	do         func(*host)
-}{
+}
+
+// happening is something that can happen in any situation.
+type happening struct {
+	name string
+	do   func(*host)
+}
+
+// situations are the states that task f/t can be in.
+var situations = []situation{
 	{"absent", "", func(*host) {}},
 	{"starting", "absent", func(h *host) { h.master(run("f", "t", 0, true)) }},
 	{"starting, killed", "starting", func(h *host) { h.master(kill("f", "t", 0)) }},
@@ -33,10 +42,7 @@ var situations = []struct {
 }
 
 // happenings are all that can happen to a task, and to its agent.
-var happenings = []struct {
-	name string
-	do   func(*host)
-}{
+var happenings = []happening{
 	{"run", func(h *host) { h.master(run("f", "t", 0, true)) }},
 	{"kill", func(h *host) { h.master(kill("f", "t", time.Second)) }},
 	{"acknowledge", func(h *host) { h.master(h.ack("f", "t")) }},
@@ -79,11 +85,11 @@ func exited(exit *containerpb.Exit) node.ContainerExited {
 }
 
 // reach leads a fresh host to a situation, and says whether there is one of this name.
-func reach(h *host, situation string) bool {
-	for _, s := range situations {
-		if s.name == situation {
+func reach(h *host, all []situation, name string) bool {
+	for _, s := range all {
+		if s.name == name {
 			if s.from != "" {
-				reach(h, s.from)
+				reach(h, all, s.from)
 			}
 			s.do(h)
 			return true
@@ -95,29 +101,40 @@ func reach(h *host, situation string) bool {
 // TestMatrix has everything happen in every situation, and compares what follows with
 // testdata/matrix.txt.
 func TestMatrix(t *testing.T) {
+	matrix{situations, happenings, standing}.run(t, "testdata/matrix.txt")
+}
+
+// matrix is every situation and everything that may happen in it.
+type matrix struct {
+	situations []situation
+	happenings []happening
+	standing   func(*host) string // where it leads to
+}
+
+func (m matrix) run(t *testing.T, file string) {
 	seen := map[string]bool{}
-	datadriven.RunTest(t, "testdata/matrix.txt", func(t *testing.T, d *datadriven.TestData) string {
+	datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string {
 		situation := strings.TrimSpace(d.Input)
 		seen[situation] = true
 		var b strings.Builder
-		for _, happening := range happenings {
+		for _, happening := range m.happenings {
 			h := newHost(t)
 			h.restart()
 			h.link(1)
 			h.master(welcome("A1"))
 			h.step(node.KeeperUp{})
-			if !reach(h, situation) {
+			if !reach(h, m.situations, situation) {
 				d.Fatalf(t, "no situation is called %q", situation)
 			}
 			happening.do(h)
 			fmt.Fprintf(&b, "%s\n    %s", happening.name, strings.ReplaceAll(strings.TrimSuffix(h.effects(), "\n"), "\n", "\n    "))
-			fmt.Fprintf(&b, "\n    -> %s\n", standing(h))
+			fmt.Fprintf(&b, "\n    -> %s\n", m.standing(h))
 		}
 		return b.String()
 	})
-	for _, s := range situations {
+	for _, s := range m.situations {
 		if !seen[s.name] {
-			t.Errorf("testdata/matrix.txt lacks the situation %q", s.name)
+			t.Errorf("%s lacks the situation %q", file, s.name)
 		}
 	}
 }
