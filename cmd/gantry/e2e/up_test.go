@@ -151,6 +151,19 @@ func TestTasksThatAreKeptOutliveTheCluster(t *testing.T) {
 	if after := first.instances(); len(before) != 2 || !slices.Equal(before, after) {
 		t.Errorf("instances %v before the end, %v after it", before, after)
 	}
+	// With other agents nobody would see these tasks, and what they use would be given out again.
+	other := launch(t, workDir, "--agents", "2")
+	await(t, readyWithin, "refusal", other.describe, func() bool {
+		select {
+		case <-other.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if other.err == nil || !strings.Contains(other.screen.String(), "start with the number of agents of that time") {
+		t.Errorf("two agents over the tasks of one: %v\n%s", other.err, other.describe())
+	}
 
 	second := up(t, workDir)
 	if adopted := second.instances(); !slices.Equal(before, adopted) {

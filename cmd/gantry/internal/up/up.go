@@ -68,6 +68,9 @@ func (u *cluster) run(ctx context.Context) error {
 		return err
 	}
 	u.ports, u.cgroup = ports, u.parts.CgroupName(u.WorkDir)
+	if err := u.checkOthers(); err != nil {
+		return err
+	}
 	if err := u.removeRuntimeFiles(); err != nil { // of a supervisor that was killed
 		return err
 	}
