@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"math"
 	"slices"
 )
@@ -15,6 +16,7 @@ const filtersEach = 4
 type agent struct {
 	id          string
 	seq         uint64 // order of arrival
+	visit       uint64 // another whenever it comes, or all that is held is said anew: earlier charges are void then
 	total       bag
 	gpus        bool // for GPU-aware frameworks only
 	remote      bool // in another region: for region-aware frameworks only
@@ -65,6 +67,11 @@ func (a *agent) refuse(s *subscription, f filter) {
 	}
 	a.filters[s] = kept
 	s.refused = true
+}
+
+// forgetGone drops the refusals of subscriptions that nobody has any more.
+func (a *agent) forgetGone() {
+	maps.DeleteFunc(a.filters, func(s *subscription, _ []filter) bool { return s.framework == nil })
 }
 
 // nextEnd is when the pause or the first filter ends that has not yet.

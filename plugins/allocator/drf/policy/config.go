@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 // Config is the plugin's table of plugins.toml.
@@ -64,6 +67,9 @@ func (c Config) check() (least, error) {
 // least is the alternatives of MinAllocatable: one must be there in full.
 type least [][]quantity
 
+// maxAmount bounds a quantity, which is counted in thousandths.
+const maxAmount = 1e12
+
 type quantity struct {
 	name  string
 	milli int64
@@ -82,7 +88,7 @@ func parseLeast(text string) (least, error) {
 		for part := range strings.SplitSeq(alternative, ";") {
 			name, number, ok := strings.Cut(strings.TrimSpace(part), ":")
 			value, err := strconv.ParseFloat(number, 64)
-			if !ok || name == "" || err != nil || !(value >= 0 && value <= 1e12) {
+			if !ok || name == "" || err != nil || !(value >= 0 && value <= maxAmount) {
 				return nil, fmt.Errorf("min_allocatable %q: %q is not name:amount, as in %s", text, part, DefaultMinAllocatable)
 			}
 			all = append(all, quantity{name, int64(value*1000 + 0.5)})
@@ -90,6 +96,30 @@ func parseLeast(text string) (least, error) {
 		l = append(l, all)
 	}
 	return l, nil
+}
+
+// leastOf is what a framework says that it wants of an offer at least; nil if it does not.
+func leastOf(f *mesos.OfferFilters) *least {
+	if f.GetMinAllocatableResources() == nil {
+		return nil
+	}
+	l := least{}
+	for _, q := range f.GetMinAllocatableResources().GetQuantities() {
+		var all []quantity
+		for _, name := range slices.Sorted(maps.Keys(q.GetQuantities())) {
+			value := min(max(q.GetQuantities()[name].GetValue(), 0), maxAmount)
+			all = append(all, quantity{name, int64(value*1000 + 0.5)})
+		}
+		l = append(l, all)
+	}
+	return &l
+}
+
+func (l *least) equal(o *least) bool {
+	if l == nil || o == nil {
+		return l == o
+	}
+	return slices.EqualFunc(*l, *o, slices.Equal[[]quantity])
 }
 
 // met says whether b is worth offering.

@@ -89,7 +89,7 @@ type table [classes]dish
 
 type dish struct {
 	known bool // the rest is filled in
-	worth bool // part is worth an offer
+	worth bool // part is worth an offer to who has no least of its own
 	part  bag
 }
 
@@ -118,6 +118,9 @@ func (m *menu) part(s *subscription) (bag, bool) {
 	if !d.known {
 		d.part = m.rest.offerable(s.role, able)
 		d.known, d.worth = true, m.least.met(d.part)
+	}
+	if s.least != nil {
+		return d.part, s.least.met(d.part)
 	}
 	return d.part, d.worth
 }

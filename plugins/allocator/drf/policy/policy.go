@@ -17,12 +17,14 @@ const rejectionPause = int64(time.Second)
 // Policy is the allocator's whole state. Make one with New; it is for one goroutine.
 type Policy struct {
 	least    least
+	picky    int // subscriptions with a least of their own
 	excluded []string
 	region   string // the cluster's own; "" if all are
 
 	now    int64 // the kernel's clock, nanoseconds since 1970; never goes back
 	agents map[string]*agent
 	seq    uint64 // the last agent's
+	visits uint64 // of all agents
 	total  usage  // of all agents
 	names  map[string]int
 
@@ -30,6 +32,7 @@ type Policy struct {
 	subscriptions map[holder]*subscription
 	root          *node
 	roles         map[string]*node // by path
+	sortAnew      int              // the constant, but for tests
 	stale         bool             // shares and lines are out of date: the total or a weight changed
 
 	dirty  []*agent
@@ -50,6 +53,7 @@ type Policy struct {
 type grant struct {
 	holder
 	agent     string
+	visit     uint64 // of the agent, when it was made
 	resources bag
 }
 
@@ -69,6 +73,7 @@ func New(c Config) (*Policy, error) {
 		subscriptions: make(map[holder]*subscription),
 		root:          newNode("", nil),
 		roles:         make(map[string]*node),
+		sortAnew:      sortAnew,
 		idle:          make(map[*agent]struct{}),
 		pending:       make(map[uint64]grant),
 		orphans:       make(map[uint64]grant),
@@ -156,6 +161,7 @@ func (p *Policy) allocate() []*allocatorpb.Grant {
 		grants = p.offer(grants, a, eagerOnes)
 	}
 	p.dirty = p.dirty[:0]
+	p.manyChange(len(p.eager))
 	for _, s := range p.eager {
 		p.change(s, func() { s.eager = false })
 	}
@@ -180,7 +186,7 @@ func (p *Policy) offer(grants []*allocatorpb.Grant, a *agent, k int) []*allocato
 		return grants
 	}
 	rest := a.free()
-	for p.least.met(rest) {
+	for len(rest) > 0 && (p.picky > 0 || p.least.met(rest)) {
 		picked := p.pick(a, rest, k)
 		if picked.subscription == nil {
 			p.idle[a] = struct{}{}
@@ -240,7 +246,7 @@ func (p *Policy) grant(a *agent, s *subscription, part bag) *allocatorpb.Grant {
 			n.turn = p.moment
 		}
 	})
-	p.pending[p.grants] = grant{s.holder, a.id, part}
+	p.pending[p.grants] = grant{s.holder, a.id, a.visit, part}
 	return &allocatorpb.Grant{
 		Id: p.grants, AgentId: a.id, FrameworkId: s.holder.framework, Role: s.role,
 		Resources: part.write(), Mode: allocatorpb.ClaimMode_EXCLUSIVE,
@@ -271,7 +277,16 @@ func (p *Policy) judged(v *allocatorpb.Verdict) {
 	g, ok := p.pending[id]
 	delete(p.pending, id)
 	a := p.agents[g.agent]
-	if !ok || applied || a == nil {
+	if !ok || a == nil {
+		return
+	}
+	if g.visit != a.visit { // it is charged no more
+		if applied {
+			p.book(a, g.holder, g.resources)
+		}
+		return
+	}
+	if applied {
 		return
 	}
 	s := p.subscription(g.holder)

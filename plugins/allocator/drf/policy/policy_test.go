@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	resourcepb "github.com/gantry-project/gantry/sdk/proto/gantry/resource/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -257,6 +259,34 @@ func TestWhatIsNotOffered(t *testing.T) {
 	}
 }
 
+// TestWhatIsWorthAnOffer: a framework may say for a role what it wants at least, more or less
+// than the configuration does; in its other roles, and for others, nothing changes.
+func TestWhatIsWorthAnOffer(t *testing.T) {
+	of := func(name string, value float64) *mesos.OfferFilters_ResourceQuantities {
+		return &mesos.OfferFilters_ResourceQuantities{Quantities: map[string]*mesos.Value_Scalar{name: {Value: &value}}}
+	}
+	wants := func(quantities ...*mesos.OfferFilters_ResourceQuantities) *allocatorpb.Delta {
+		return frameworkDelta(&allocatorpb.Framework{
+			Id: "A", Roles: []string{"r"}, Active: true,
+			OfferFilters: map[string]*mesos.OfferFilters{"r": {MinAllocatableResources: &mesos.OfferFilters_MinAllocatableResources{Quantities: quantities}}},
+		})
+	}
+	c := newCluster(t, Config{})
+	c.expect(c.tell(agentIs("small", scalars(2, 64)...), agentIs("scrap", &resourcepb.Resource{Name: "disk", Milli: 1000}), wants(of("cpus", 4))), "")
+	t.Log("either of two will do")
+	g := c.expect(c.tell(wants(of("cpus", 4), of("mem", 64))), "A@small")
+	c.expect(c.tell(decline(g[0], 0), wants(of("cpus", 4))), "")
+	t.Log("what one does not want is another's, and each may know better than the configuration")
+	g = c.expect(c.tell(frameworkIs("B", "r")), "B@small")
+	g = append(g, c.expect(c.tell(wants()), "A@scrap")...)
+	c.expect(c.tell(decline(g[1], 0), frameworkIs("A", "r")), "")
+	t.Log("it is of the role that it names")
+	other := &allocatorpb.Framework{Id: "C", Roles: []string{"r"}, Active: true, OfferFilters: map[string]*mesos.OfferFilters{
+		"s": {MinAllocatableResources: &mesos.OfferFilters_MinAllocatableResources{Quantities: []*mesos.OfferFilters_ResourceQuantities{of("cpus", 100)}}},
+	}}
+	c.expect(c.tell(frameworkDelta(other), agentIs("more", scalars(2, 64)...)), "C@more")
+}
+
 func TestRejectedGrantComesBackAfterAPause(t *testing.T) {
 	c := newCluster(t, Config{})
 	g := c.expect(c.tell(agentIs("s", scalars(4, 64)...), frameworkIs("A", "*"), frameworkIs("B", "*")), "A@s")
@@ -406,5 +436,85 @@ func TestSpans(t *testing.T) {
 		if got := cut(test.x, test.y); !slices.Equal(got, test.rest) {
 			t.Errorf("cut(%v, %v) = %v, want %v", test.x, test.y, got, test.rest)
 		}
+	}
+}
+
+// A grant that is judged when its agent has gone and come back meanwhile is held if it was
+// applied, and gives nothing back that it does not have.
+func TestAgentComesBackDuringAGrant(t *testing.T) {
+	back := func() *allocatorpb.Delta { // with what a task has
+		d := agentIs("s", scalars(4, 64)...)
+		d.GetAgent().Holdings = []*allocatorpb.Holding{{AgentId: "s", FrameworkId: "F", Role: "a", Resources: scalars(1, 16)}}
+		return d
+	}
+	gone := &allocatorpb.Delta{Body: &allocatorpb.Delta_AgentRemoved{AgentRemoved: "s"}}
+	rest := func(t *testing.T, grants []*allocatorpb.Grant) *allocatorpb.Grant {
+		t.Helper()
+		if len(grants) != 1 || !read(grants[0].Resources).within(read(scalars(3, 48))) {
+			t.Fatalf("granted %v, want one of all that the task does not have", grants)
+		}
+		return grants[0]
+	}
+	for _, first := range []allocatorpb.Rejection{allocatorpb.Rejection_NONE, allocatorpb.Rejection_AGENT_NOT_OFFERABLE} {
+		t.Run(first.String(), func(t *testing.T) {
+			c := newCluster(t, Config{})
+			old := rest(t, c.tell(frameworkIs("F", "a"), back()))
+			now := rest(t, c.tell(gone, back()))
+			t.Log("the kernel gets to the old grant only now, and to the new one after it")
+			if first == allocatorpb.Rejection_NONE {
+				c.expect(c.tell(verdict(old.Id, first), verdict(now.Id, allocatorpb.Rejection_UNAVAILABLE)), "")
+				now = old
+			} else {
+				c.expect(c.tell(verdict(old.Id, first), verdict(now.Id, allocatorpb.Rejection_NONE)), "")
+			}
+			c.expect(c.after(time.Hour), "")
+			rest(t, c.tell(decline(now, 0)))
+		})
+	}
+}
+
+// A framework in very many roles delays nobody: what it says costs as much as it says, not
+// roles times roles nor roles times agents. The products would be 10^10 and 10^8 here, many
+// times over, and take minutes.
+func TestManyRolesOfOneFramework(t *testing.T) {
+	const roles, agents = 100_000, 1_000
+	big := &allocatorpb.Framework{Id: "big", Active: true}
+	for i := range roles {
+		big.Roles = append(big.Roles, fmt.Sprintf("r%06d", i))
+	}
+	suppressed := proto.CloneOf(big)
+	suppressed.Suppressed = slices.Clone(big.Roles)
+	slices.Reverse(suppressed.Suppressed)
+	picky := proto.CloneOf(suppressed)
+	picky.OfferFilters = map[string]*mesos.OfferFilters{}
+	for _, role := range big.Roles {
+		picky.OfferFilters[role] = &mesos.OfferFilters{MinAllocatableResources: &mesos.OfferFilters_MinAllocatableResources{}}
+	}
+	others := proto.CloneOf(suppressed)
+	others.Active = false
+	for i, role := range others.Roles {
+		others.Roles[i] = "other-" + role
+	}
+
+	c := newCluster(t, Config{})
+	c.tell(equalAgents(agents)...)
+	granted := c.tell(frameworkDelta(big))
+	if len(granted) != agents {
+		t.Fatalf("%d grants of %d agents", len(granted), agents)
+	}
+	for range 5 {
+		c.tell(frameworkDelta(suppressed))
+	}
+	for _, g := range granted {
+		c.expect(c.tell(decline(g, time.Hour)), "")
+	}
+	c.expect(c.tell(frameworkDelta(picky), revive("big", big.Roles...)), "")
+	c.expect(c.tell(frameworkDelta(others)), "")
+	c.tell(&allocatorpb.Delta{Body: &allocatorpb.Delta_FrameworkRemoved{FrameworkRemoved: "big"}})
+	if n := len(c.policy.subscriptions); n != 0 {
+		t.Fatalf("%d subscriptions stay", n)
+	}
+	if n := len(c.tell(frameworkIs("next", "a"))); n != agents {
+		t.Fatalf("%d grants to the next framework", n)
 	}
 }

@@ -87,9 +87,46 @@ func (k *kernel) eligible(agent string, h holder, offer bag) bool {
 	case region == "away" && !can(f, mesos.FrameworkInfo_Capability_REGION_AWARE):
 		return false
 	}
-	return k.policy.least.met(offer) && !slices.ContainsFunc(k.refused[agent][h], func(r filter) bool {
+	return k.worth(f, h.role, offer) && !slices.ContainsFunc(k.refused[agent][h], func(r filter) bool {
 		return r.until > k.now && r.moment > k.revived[h] && offer.within(r.refused)
 	})
+}
+
+// worth says whether the framework, or else the configuration, wants so little.
+func (k *kernel) worth(f *allocatorpb.Framework, role string, offer bag) bool {
+	own := f.OfferFilters[role].GetMinAllocatableResources()
+	if own == nil {
+		return k.policy.least.met(offer)
+	}
+	enough := len(own.Quantities) == 0
+	for _, q := range own.Quantities {
+		all := true
+		for name, least := range q.Quantities {
+			all = all && float64(offer.scalar(name)) >= 1000*least.GetValue()
+		}
+		enough = enough || all
+	}
+	return enough && len(offer) > 0
+}
+
+// drawFilters are offer filters of some roles.
+func drawFilters(t *rapid.T) map[string]*mesos.OfferFilters {
+	filters := map[string]*mesos.OfferFilters{}
+	for _, role := range testRoles {
+		if rapid.IntRange(0, 5).Draw(t, "picky") > 0 {
+			continue
+		}
+		least := &mesos.OfferFilters_MinAllocatableResources{}
+		for range rapid.IntRange(0, 2).Draw(t, "alternatives") {
+			q := map[string]*mesos.Value_Scalar{}
+			for _, name := range rapid.SampledFrom([][]string{{"cpus"}, {"mem"}, {"cpus", "mem"}}).Draw(t, "names") {
+				q[name] = &mesos.Value_Scalar{Value: proto.Float64(rapid.SampledFrom([]float64{0, 0.001, 1, 2, 40, 1e9}).Draw(t, "least"))}
+			}
+			least.Quantities = append(least.Quantities, &mesos.OfferFilters_ResourceQuantities{Quantities: q})
+		}
+		filters[role] = &mesos.OfferFilters{MinAllocatableResources: least}
+	}
+	return filters
 }
 
 // next is who is to be granted what of an agent, the slow and plain way.
@@ -332,6 +369,7 @@ func (k *kernel) putFramework(t *rapid.T) {
 	f := &allocatorpb.Framework{
 		Id:    fmt.Sprintf("f%d", rapid.IntRange(0, 4).Draw(t, "framework")),
 		Roles: some("roles", 3), Suppressed: some("suppressed", 6), Active: rapid.IntRange(0, 5).Draw(t, "inactive") > 0,
+		OfferFilters: drawFilters(t),
 	}
 	for _, c := range []mesos.FrameworkInfo_Capability_Type{
 		mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES, mesos.FrameworkInfo_Capability_GPU_RESOURCES,
@@ -472,6 +510,7 @@ func TestGrantsAreThoseOfThePlainModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.sortAnew = rapid.SampledFrom([]int{0, 1, sortAnew}).Draw(t, "changes at once in sorted lines")
 		k := &kernel{
 			cluster:    &cluster{policy: p, now: 1},
 			agents:     map[string]*allocatorpb.Agent{},

@@ -40,7 +40,7 @@ func (p *Policy) restore(s *allocatorpb.Snapshot) {
 		a := p.putAgent(m)
 		if old := before[a.id]; old != nil {
 			a.seq, a.filters = old.seq, old.filters
-			maps.DeleteFunc(a.filters, func(s *subscription, _ []filter) bool { return s.framework == nil })
+			a.forgetGone()
 			p.alarms.set(a, a.nextEnd(p.now))
 		}
 	}
@@ -57,8 +57,9 @@ func (p *Policy) putAgent(m *allocatorpb.Agent) *agent {
 	a := p.agents[m.GetId()]
 	if a == nil {
 		p.seq++
+		p.visits++
 		a = &agent{
-			id: m.GetId(), seq: p.seq, wake: math.MaxInt64, heapPos: -1,
+			id: m.GetId(), seq: p.seq, visit: p.visits, wake: math.MaxInt64, heapPos: -1,
 			held:    make(map[*subscription]bag),
 			filters: make(map[*subscription][]filter),
 		}
@@ -74,6 +75,8 @@ func (p *Policy) putAgent(m *allocatorpb.Agent) *agent {
 	a.remote = p.region != "" && region != "" && region != p.region
 	a.deactivated = m.GetDeactivated()
 	if len(m.GetHoldings()) > 0 {
+		p.visits++
+		a.visit = p.visits
 		p.empty(a)
 		for _, h := range m.GetHoldings() {
 			p.book(a, holder{h.GetFrameworkId(), h.GetRole()}, read(h.GetResources()))
@@ -111,14 +114,15 @@ func (p *Policy) putFramework(m *allocatorpb.Framework) {
 	}
 	old := p.frameworks[f.id]
 	p.frameworks[f.id] = f
+	p.manyChange(len(f.roles))
 	able := old != nil && f.gained(old)
+	suppressed, again := setOf(m.GetSuppressed()), false
 	for _, name := range f.roles {
 		s := p.subscription(holder{f.id, name})
 		stood := s.inLine
-		p.change(s, func() {
-			s.framework = f
-			s.inLine = m.GetActive() && !slices.Contains(m.GetSuppressed(), name)
-		})
+		_, silent := suppressed[name]
+		p.enroll(s, f, m.GetActive() && !silent)
+		again = p.setLeast(s, leastOf(m.GetOfferFilters()[name])) || again
 		if s.inLine && !stood {
 			p.revive(s)
 		}
@@ -126,14 +130,30 @@ func (p *Policy) putFramework(m *allocatorpb.Framework) {
 			p.hurry(s)
 		}
 	}
-	if old == nil {
+	if again {
+		p.lookAgain()
+	}
+	if old != nil { // after the new ones: a role that stays needed stays
+		kept := setOf(f.roles)
+		p.unsubscribe(f.id, slices.DeleteFunc(old.roles, func(name string) bool { _, ok := kept[name]; return ok }))
+	}
+}
+
+// enroll makes s one of f's.
+func (p *Policy) enroll(s *subscription, f *framework, inLine bool) {
+	if s.inLine == inLine {
+		s.framework = f // which does not place it
 		return
 	}
-	for _, name := range old.roles { // after the new ones: a role that stays needed stays
-		if !slices.Contains(f.roles, name) {
-			p.unsubscribe(holder{f.id, name})
-		}
+	p.change(s, func() { s.framework, s.inLine = f, inLine })
+}
+
+func setOf(names []string) map[string]struct{} {
+	set := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
 	}
+	return set
 }
 
 // dropFramework takes the framework out of line; what it holds stays held until the
@@ -144,29 +164,55 @@ func (p *Policy) dropFramework(id string) {
 		return
 	}
 	delete(p.frameworks, id)
-	for _, name := range f.roles {
-		p.unsubscribe(holder{id, name})
-	}
+	p.unsubscribe(id, f.roles)
 }
 
-func (p *Policy) unsubscribe(h holder) {
-	s := p.subscriptions[h]
-	if s == nil {
+// unsubscribe takes the framework's subscriptions in these roles out of line.
+func (p *Policy) unsubscribe(id string, roles []string) {
+	p.manyChange(len(roles))
+	refused := false
+	for _, name := range roles {
+		s := p.subscriptions[holder{id, name}]
+		if s == nil {
+			continue
+		}
+		refused = refused || s.refused
+		p.change(s, func() { s.inLine, s.framework, s.refused = false, nil, false })
+		p.setLeast(s, nil)
+		p.prune(s)
+	}
+	if !refused {
 		return
 	}
-	p.change(s, func() { s.inLine, s.framework = false, nil })
-	p.forget(s)
-	p.prune(s)
-}
-
-// forget drops all refusals of s, who is gone.
-func (p *Policy) forget(s *subscription) {
-	if !s.refused {
-		return
-	}
-	s.refused = false
 	for _, a := range p.agents { // any order: each agent by itself
-		delete(a.filters, s)
+		a.forgetGone()
+	}
+}
+
+// setLeast has s want that much of an offer, and says whether that calls for lookAgain.
+func (p *Policy) setLeast(s *subscription, l *least) bool {
+	if s.least.equal(l) {
+		return false
+	}
+	if s.least != nil {
+		p.picky--
+	}
+	if l != nil {
+		p.picky++
+	}
+	s.least = l
+	if s.inLine {
+		p.hurry(s)
+	}
+	return s.inLine
+}
+
+// lookAgain marks agents that may have what was worth no offer.
+func (p *Policy) lookAgain() {
+	for _, a := range p.agents { // any order: allocate sorts them
+		if _, idle := p.idle[a]; !idle {
+			p.mark(a)
+		}
 	}
 }
 
@@ -204,6 +250,7 @@ func (p *Policy) recovered(m *allocatorpb.Recovered) {
 }
 
 func (p *Policy) revived(m *allocatorpb.Revived) {
+	p.manyChange(len(m.GetRoles()))
 	for _, name := range m.GetRoles() {
 		if s := p.subscriptions[holder{m.GetFrameworkId(), name}]; s != nil {
 			p.revive(s)

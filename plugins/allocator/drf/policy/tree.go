@@ -110,6 +110,7 @@ type subscription struct {
 	account
 	holder
 	leaf      *node
+	least     *least     // its own; nil is the policy's
 	framework *framework // nil when the framework is gone and only its holdings stay
 	holdings  int        // agents on which it holds something
 	revived   uint64     // moment of the last revival: refusals before it are void
@@ -169,6 +170,13 @@ func (p *Policy) change(s *subscription, f func()) {
 		s.leaf.place(k)
 	}
 }
+
+// sortAnew is how many changes at once may move in lines that are sorted; with more it is
+// cheaper to sort all anew.
+const sortAnew = 256
+
+// manyChange says that so many subscriptions are about to change.
+func (p *Policy) manyChange(n int) { p.stale = p.stale || n > p.sortAnew }
 
 // count charges b to s and all above it, or with a negative sign gives it back.
 func (p *Policy) count(s *subscription, b bag, sign int64) {
