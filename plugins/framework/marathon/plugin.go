@@ -51,6 +51,11 @@ func (plugin) Run(ctx context.Context, k *framework.Kernel) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	o, err := newOwner(ctx, k, config, log)
+	var record *apps.RecordError
+	if errors.As(err, &record) {
+		return fmt.Errorf("%w: the apps are left as they are; to go on without the record end the master and run `gantry mend --drop %s .../master.db`",
+			err, "plugin/"+start.GetName()+"/"+record.Key)
+	}
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,15 @@ var (
 	ErrTooMany = errors.New("too many")
 )
 
+// RecordError is New's for a record that no machine has written, or a later one.
+type RecordError struct {
+	Key string
+	Err error
+}
+
+func (e *RecordError) Error() string { return fmt.Sprintf("read record %s: %v", e.Key, e.Err) }
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // LockedError refuses a change of an app that deployments are still working on.
 type LockedError struct{ Deployments []string }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 // Keys of the records. Ids begin with a slash, so these are app/ID/VERSION and so on.
@@ -57,7 +59,7 @@ func currentKey(id string) string { return currentPrefix + id }
 func failureKey(id string) string { return failurePrefix + id }
 
 // New makes a machine of the records that earlier ones asked to persist, in any order. It
-// is the next incarnation. An error names the record that can't be understood.
+// is the next incarnation. A RecordError names the record that can't be understood.
 func New(config Config, records []Write) (*Machine, error) {
 	m := &Machine{
 		config:  config,
@@ -68,10 +70,10 @@ func New(config Config, records []Write) (*Machine, error) {
 	l := loader{current: map[string]string{}}
 	for _, w := range records {
 		if err := l.read(w); err != nil {
-			return nil, fmt.Errorf("read record %s: %w", w.Key, err)
+			return nil, &RecordError{w.Key, err}
 		}
 	}
-	m.incarnation = l.incarnation + 1
+	m.incarnation = l.latest() + 1
 	if err := m.loadApps(&l); err != nil {
 		return nil, err
 	}
@@ -98,21 +100,56 @@ func (l *loader) read(w Write) error {
 	if r.Schema != schema {
 		return fmt.Errorf("its schema is %d, this program knows %d", r.Schema, schema)
 	}
+	filed := w.Key
 	switch {
 	case r.App != nil:
+		filed = appKey(r.App.ID, r.App.Version)
 		l.apps = append(l.apps, r.App)
-	case r.Current != "":
+	case r.Current != "" && strings.HasPrefix(w.Key, currentPrefix):
 		l.current[strings.TrimPrefix(w.Key, currentPrefix)] = r.Current
 	case r.Task != nil:
+		filed = taskPrefix + r.Task.Task
 		l.tasks = append(l.tasks, r.Task)
 	case r.Failure != nil:
+		filed = failureKey(r.Failure.AppID)
 		l.failures = append(l.failures, r.Failure)
 	case r.Deployment != nil:
+		filed = deploymentKey(r.Deployment.ID)
 		l.deployments = append(l.deployments, r.Deployment)
-	case w.Key == incarnationKey:
+	case w.Key == incarnationKey && r.Incarnation > 0:
 		l.incarnation = r.Incarnation
 	default:
 		return errors.New("it is empty")
+	}
+	if filed != w.Key {
+		return fmt.Errorf("it is that of %s", filed)
+	}
+	if r.Task != nil {
+		return r.Task.check()
+	}
+	return nil
+}
+
+// latest is the last incarnation that there are traces of: its own record may be lost, and
+// ids of tasks must not be given out again.
+func (l *loader) latest() uint64 {
+	n := l.incarnation
+	for _, t := range l.tasks {
+		made, _, _ := strings.Cut(t.Task[strings.LastIndexByte(t.Task, '.')+1:], "-")
+		if i, err := strconv.ParseUint(made, 10, 64); err == nil { // ids of other forms collide with none
+			n = max(n, i)
+		}
+	}
+	return n
+}
+
+// check says what no instance can be.
+func (l *life) check() error {
+	if id := AppOfTask(l.Task); id != l.App {
+		return fmt.Errorf("its app is %s, and its id names %s", l.App, id)
+	}
+	if _, known := mesos.TaskState_value[l.State]; !known {
+		return fmt.Errorf("%q is no state of a task", l.State)
 	}
 	return nil
 }
@@ -124,7 +161,7 @@ func (m *Machine) loadApps(l *loader) error {
 	for _, spec := range l.apps {
 		at, err := time.Parse(definition.VersionLayout, spec.Version)
 		if err != nil {
-			return fmt.Errorf("read app %s: %w", spec.ID, err)
+			return &RecordError{appKey(spec.ID, spec.Version), err}
 		}
 		if at.After(m.lastVersion) {
 			m.lastVersion = at
@@ -138,7 +175,7 @@ func (m *Machine) loadApps(l *loader) error {
 	}
 	for _, id := range sortedKeys(l.current) {
 		if a := m.apps[id]; a == nil || a.spec().Version != l.current[id] {
-			return fmt.Errorf("read app %s: there is no record of its current version %s", id, l.current[id])
+			return &RecordError{currentKey(id), fmt.Errorf("there is no record of version %s of the app", l.current[id])}
 		}
 	}
 	for _, f := range l.failures {
