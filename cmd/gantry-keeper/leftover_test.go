@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,57 +40,114 @@ func sleeper(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// A new keeper removes what is in the place of containers and on no record, and nothing
-// else.
+// A new keeper removes what is dead, in the place of containers and on no record, and nothing else: processes that nobody
+// knows are left alone, and told of.
 func TestLeftovers(t *testing.T) {
 	h := newHost(t)
 	h.start(t, h.spec(t, "stays", upThen("exit 6")...))
-	lost := h.start(t, h.spec(t, "lost", "sleep", "1000"))
 	h.killBoth(t)
-	if err := os.Remove(filepath.Join(h.dir, "started", "lost")); err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range []string{"containers/dir", "other"} {
 		if err := os.MkdirAll(filepath.Join(h.dir, name, "x"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	features, err := cgroup.Probe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	group := map[string]*exec.Cmd{cgroup.Container(h.parent, "stray"): nil, cgroup.Plugin(h.parent, "other"): nil}
-	for name := range group {
-		cmd := sleeper(t)
-		for _, hierarchy := range features.Hierarchies {
-			dir := filepath.Join(hierarchy.Mount, name)
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			// A cpuset without CPUs takes nobody.
-			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(fmt.Sprint(cmd.Process.Pid)), 0)
-		}
-		group[name] = cmd
-	}
+	stray, other := sleeper(t), sleeper(t)
+	group(t, cgroup.Container(h.parent, "stray"), stray.Process.Pid)
+	group(t, cgroup.Container(h.parent, "empty"))
+	group(t, cgroup.Plugin(h.parent, "other"), other.Process.Pid)
 	h.launch(t)
 	welcome := h.dial(t)
 	if len(welcome.GetRunning()) != 1 || welcome.GetRunning()[0].GetContainerId() != "stays" || len(welcome.GetExits()) != 0 {
 		t.Errorf("welcome: %v", welcome)
 	}
-	for name, cmd := range group {
-		ours := strings.Contains(name, "/containers/")
-		if left := groups(t, name); alive(cmd.Process.Pid) == ours || (len(left) == 0) != ours {
-			t.Errorf("%s: the process lives: %v; left: %v", name, alive(cmd.Process.Pid), left)
+	for _, cmd := range []*exec.Cmd{stray, other} {
+		if !alive(cmd.Process.Pid) {
+			t.Errorf("%v was killed", cmd)
 		}
 	}
-	if alive(int(lost.GetPid())) || len(groups(t, cgroup.Container(h.parent, "lost"))) > 0 || exists(filepath.Join(h.dir, "containers", "dir")) {
-		t.Error("containers on no record are left")
+	if log := h.log(t); strings.Count(log, "left alone") != 1 || !strings.Contains(log, "container=stray") {
+		t.Error("the log does not tell of what nobody knows")
+	}
+	if len(groups(t, cgroup.Container(h.parent, "empty"))) > 0 || exists(filepath.Join(h.dir, "containers", "dir")) {
+		t.Error("what is dead is left")
 	}
 	if !exists(filepath.Join(h.dir, "other", "x")) {
 		t.Error("what is no container's is gone")
 	}
+	if err := cgroup.Remove(within(t), cgroup.Container(h.parent, "stray")); err != nil {
+		t.Error(err)
+	}
 	end(t, h, "stays")
 	h.exit(t, "stays")
+}
+
+// group makes a control group in all hierarchies, with processes.
+func group(t *testing.T, name string, pids ...int) {
+	t.Helper()
+	features, err := cgroup.Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hierarchy := range features.Hierarchies {
+		dir := filepath.Join(hierarchy.Mount, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range pids {
+			// A cpuset without CPUs takes nobody.
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(fmt.Sprint(pid)), 0)
+		}
+	}
+}
+
+// Whoever removes records, under a keeper that serves or with none, ends no container.
+func TestRemovedRecords(t *testing.T) {
+	h := newHost(t)
+	remove := func(name string) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(h.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var running []string
+	start := func(id string) {
+		t.Helper()
+		h.start(t, h.spec(t, id, upThen("exit 6")...))
+		running = append(running, id)
+	}
+	again := func() {
+		t.Helper()
+		h.killBoth(t)
+		h.launch(t)
+		var found []string
+		for _, c := range h.dial(t).GetRunning() {
+			found = append(found, c.GetContainerId())
+		}
+		if !slices.Equal(found, running) {
+			t.Fatalf("%q live, and %q are found", running, found)
+		}
+	}
+	start("a")
+	start("b")
+	h.killBoth(t)
+	remove("started")
+	h.launch(t)
+	h.dial(t)
+	again() // they are on record again
+	remove("started/a")
+	again()
+	remove("started")
+	start("c") // whose record is alone then
+	again()
+	remove("started")
+	remove("exits")
+	for _, id := range running {
+		end(t, h, id)
+		if exit := h.exit(t, id); tellsExits(t, h) && exit.GetStatus() != 6 {
+			t.Errorf("%s: %v", id, exit)
+		}
+		eventually(t, func() bool { return exists(filepath.Join(h.dir, "exits", id)) }, func() string { return "no exit record of " + id })
+	}
 }
 
 // A number that came to name another's process is no container, whatever the files say.
@@ -222,9 +280,15 @@ func fill(t *testing.T, h *host) {
 
 func tellsExits(t *testing.T, h *host) bool {
 	t.Helper()
-	log, err := os.ReadFile(filepath.Join(h.dir, "keeper.log"))
+	return !strings.Contains(h.log(t), "does not tell")
+}
+
+// log is the keeper's.
+func (h *host) log(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.dir, "keeper.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return !strings.Contains(string(log), "does not tell")
+	return string(text)
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/gantry-project/gantry/isolators/orphan"
 	"github.com/gantry-project/gantry/isolators/runc"
 	"github.com/gantry-project/gantry/kernel/keeper"
-	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
 // Libcontainer wants its part done on the main thread, which only init has for sure.
@@ -127,12 +126,12 @@ func (p program) keep(seat *keeper.Seat, ready func()) error {
 	if p.group != "" {
 		parent = path.Dir(p.group)
 	}
-	rt, err := runc.New(filepath.Join(p.dir, "containers"), parent, p.log)
+	containers, err := newRuntime(filepath.Join(p.dir, "containers"), parent, p.log)
 	if err != nil {
 		return fmt.Errorf("containers cannot be run on this host: %w", err)
 	}
 	return keeper.Serve(context.Background(), keeper.Config{
-		Dir: p.dir, Seat: seat, Runtime: runtime{rt}, Log: p.log, Ready: ready,
+		Dir: p.dir, Seat: seat, Runtime: containers, Log: p.log, Ready: ready,
 	})
 }
 
@@ -147,30 +146,6 @@ func stayAlive(log *slog.Logger) {
 			log.Warn("signal ignored: a keeper ends when its agent asks for it", "signal", sig)
 		}
 	}()
-}
-
-// runtime is isolators/runc as kernel/keeper wants it.
-type runtime struct{ *runc.Runtime }
-
-func (r runtime) Start(ctx context.Context, spec *containerpb.Spec) (keeper.Container, error) {
-	c, err := r.Runtime.Start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func (r runtime) Adopt(ctx context.Context, spec *containerpb.Spec) (keeper.Container, error) {
-	c, err := r.Runtime.Adopt(ctx, spec)
-	switch {
-	case errors.Is(err, runc.ErrGone):
-		return nil, fmt.Errorf("%w: %w", keeper.ErrGone, err)
-	case errors.Is(err, runc.ErrNeverRan):
-		return nil, fmt.Errorf("%w: %w", keeper.ErrNeverRan, err)
-	case err != nil:
-		return nil, err
-	}
-	return c, nil
 }
 
 // children is isolators/orphan as kernel/keeper wants it.

@@ -12,6 +12,7 @@ import (
 	"github.com/gantry-project/gantry/cmd/gantry/internal/mend"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/up"
 	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/kernel/store"
 )
 
 func main() {
@@ -21,5 +22,7 @@ func main() {
 		Agent:  agentd.Command(),
 		Mend:   mend.Command(),
 		Bench:  bench.Command(),
+
+		Refused: store.Refused,
 	}))
 }

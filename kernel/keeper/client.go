@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 
@@ -25,6 +26,8 @@ type Client struct {
 	events chan *keeperpb.FromKeeper
 	// closed is closed when no answer will come any more.
 	closed chan struct{}
+	// process is the keeper's, whatever has its number later.
+	process *os.Process
 
 	mu      sync.Mutex
 	seq     uint64
@@ -54,6 +57,10 @@ func Dial(ctx context.Context, dir string) (*Client, *keeperpb.Welcome, error) {
 	}
 	go c.read()
 	welcome, err := c.hello(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("dial keeper in %s: %w", dir, err), c.Close())
+	}
+	c.process, err = os.FindProcess(int(welcome.GetPid()))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("dial keeper in %s: %w", dir, err), c.Close())
 	}
@@ -112,6 +119,21 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	}
 }
 
+// Wake has a keeper go on that somebody has stopped; others do not notice.
+func (c *Client) Wake() error { return c.toProcess(syscall.SIGCONT) }
+
+// Kill is for a keeper that does not answer. Its containers go on, and the next keeper adopts
+// them.
+func (c *Client) Kill() error { return c.toProcess(syscall.SIGKILL) }
+
+func (c *Client) toProcess(sig syscall.Signal) error {
+	err := c.process.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return attempt(err, "send %s to it", sig)
+}
+
 // Events are Started, StartFailed and Exited, in order. The channel is closed when the
 // connection ends, for whatever reason: dial again then.
 func (c *Client) Events() <-chan *keeperpb.FromKeeper { return c.events }
@@ -120,6 +142,9 @@ func (c *Client) Events() <-chan *keeperpb.FromKeeper { return c.events }
 func (c *Client) Close() error {
 	err := c.conn.Close()
 	<-c.closed
+	if c.process != nil {
+		err = errors.Join(err, c.process.Release())
+	}
 	return err
 }
 

@@ -40,7 +40,8 @@
 //
 // where a record is the CRC-32C of what follows, a byte for the version, and a protobuf
 // message. One that is damaged makes a status unknown; one of another version is not
-// touched, and nobody serves the directory then.
+// touched, and nobody serves the directory then. Whoever removes one takes nothing from a
+// container but what was known of it: what lives is adopted, and on record again.
 package keeper
 
 import "errors"

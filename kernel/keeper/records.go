@@ -46,30 +46,48 @@ type records struct {
 }
 
 func openRecords(dir string) (records, error) {
-	return records{dir}, os.MkdirAll(dir, 0o700)
+	r := records{dir}
+	return r, r.makeDir()
+}
+
+// makeDir makes the directory where it is missing, for good.
+func (r records) makeDir() error {
+	return errors.Join(os.MkdirAll(r.dir, 0o700), syncDir(filepath.Dir(r.dir)))
 }
 
 // put replaces the record of id, at once. If it is durable it has reached the disk.
 // After an error the record that was there is still, or again.
 func (r records) put(id string, m proto.Message, durable bool) error {
-	if err := r.write(id, m, durable); err != nil {
+	data, err := encode(m)
+	if err == nil {
+		err = r.write(id, data, durable)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody has removed the directory. Containers whose records went with it are
+		// found by the next keeper: they live.
+		err = r.makeDir()
+		if err == nil {
+			err = r.write(id, data, durable)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("write record of container %s: %w", id, err)
 	}
 	return nil
 }
 
-func (r records) write(id string, m proto.Message, durable bool) error {
-	data, err := encode(m)
-	if err != nil {
-		return err
-	}
+func (r records) write(id string, data []byte, durable bool) error {
 	tmp := filepath.Join(r.dir, "."+id+".tmp")
-	if err := writeFile(tmp, data, durable); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	err := writeFile(tmp, data, durable)
+	if err == nil {
+		failpoint.Hit("keeper.written")
+		err = os.Rename(tmp, r.path(id))
 	}
-	failpoint.Hit("keeper.written")
-	if err := os.Rename(tmp, r.path(id)); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err != nil {
+		if left := os.Remove(tmp); left != nil && !errors.Is(left, fs.ErrNotExist) {
+			err = errors.Join(err, left)
+		}
+		return err
 	}
 	if !durable {
 		return nil
@@ -185,7 +203,7 @@ func (r records) setAside(id string) error {
 
 func (r records) path(id string) string { return filepath.Join(r.dir, id) }
 
-// ids lists the records, and removes what writes that never finished left.
+// ids lists the records, sorted, and removes what writes that never finished left.
 func (r records) ids() ([]string, error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {

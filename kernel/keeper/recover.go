@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,16 +14,25 @@ import (
 )
 
 // recover finds what earlier keepers left: it holds the exits that are on record, adopts
-// the containers that are not, and removes the rest. An error says which file is in the way.
+// the containers that may be alive, on record or not, and removes the rest. An error says
+// which file is in the way.
 func (s *server) recover(ctx context.Context) error {
 	if err := s.loadExits(); err != nil {
 		return err
 	}
-	accepted, err := s.loadAccepted()
+	ids, err := s.started.ids()
 	if err != nil {
 		return err
 	}
-	for _, c := range s.adoptAll(ctx, accepted) {
+	accepted, err := s.loadAccepted(ids)
+	if err != nil {
+		return err
+	}
+	lost, err := s.findLost(ids)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.adoptAll(ctx, append(accepted, lost...)) {
 		switch {
 		case c.exit == nil:
 			go s.watch(ctx, c)
@@ -69,13 +79,9 @@ func (s *server) loadExits() error {
 	return nil
 }
 
-// loadAccepted are the containers that were started in this boot of the host and may be
-// alive. Of one whose record is damaged only the id is known.
-func (s *server) loadAccepted() ([]*container, error) {
-	ids, err := s.started.ids()
-	if err != nil {
-		return nil, err
-	}
+// loadAccepted are those of the containers on record that were started in this boot of
+// the host and may be alive. Of one whose record is damaged only the id is known.
+func (s *server) loadAccepted(ids []string) ([]*container, error) {
 	var found []*container
 	for _, id := range ids {
 		record := new(keeperpb.Accepted)
@@ -98,6 +104,36 @@ func (s *server) loadAccepted() ([]*container, error) {
 		s.Log.Error("record of a container set aside; it is adopted if it lives", "container", id, "err", err)
 		c := newContainer(&containerpb.Spec{Id: id}, time.Now())
 		if err := errors.Join(s.started.setAside(id), s.note(c)); err != nil {
+			return nil, err
+		}
+		found = append(found, c)
+	}
+	return found, nil
+}
+
+// findLost are the containers that live although no record says so: somebody has removed
+// it. They are not this keeper's to kill: it puts them on record again, and the agent ends
+// what it does not know. Of each only the id is known. Those on record are sorted.
+func (s *server) findLost(recorded []string) ([]*container, error) {
+	finder, ok := s.Runtime.(Finder)
+	if !ok {
+		return nil, nil
+	}
+	ids, err := finder.Lost(func(id string) bool {
+		_, found := slices.BinarySearch(recorded, id)
+		return found
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find containers whose records are lost: %w", err)
+	}
+	var found []*container
+	for _, id := range ids {
+		if !validID.MatchString(id) {
+			continue
+		}
+		s.Log.Error("a container lives and is on no record; it is adopted", "container", id)
+		c := newContainer(&containerpb.Spec{Id: id}, time.Now())
+		if err := s.note(c); err != nil {
 			return nil, err
 		}
 		found = append(found, c)

@@ -20,9 +20,16 @@ type Runtime interface {
 	Adopt(ctx context.Context, spec *containerpb.Spec) (Container, error)
 }
 
+// Finder is a Runtime that finds containers which no record names.
+type Finder interface {
+	// Lost lists the ids of containers that are not on record, have processes, and can be
+	// found by Adopt.
+	Lost(recorded func(id string) bool) ([]string, error)
+}
+
 // Sweeper is a Runtime that finds what others left.
 type Sweeper interface {
-	// Sweep removes every container that is not in keep, by id, dead or alive.
+	// Sweep removes what is left of containers that are not in keep, by id.
 	Sweep(ctx context.Context, keep map[string]bool) error
 }
 

@@ -61,7 +61,8 @@ type Bolt struct {
 // was. OpenBolt reads every record once, and refuses a damaged file (ErrCorrupt), one that
 // another process has open (ErrLocked), one of an unknown format (ErrFormat), and by the
 // mark one that has gone (ErrMissing), is an older copy (ErrOutdated) or another store's
-// (ErrForeign). Each error is a sentence that names the file and what to do.
+// (ErrForeign), and what is no regular file or open to others (ErrUnfit). Each error is a
+// sentence that names the file and what to do.
 func OpenBolt(path string) (*Bolt, error) {
 	if err := prepare(path); err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func prepare(path string) error {
 	case err != nil:
 		return fmt.Errorf("open store %s: %w", path, err)
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("open store %s: others may write to its folder (mode %04o): chmod 700 %s", path, info.Mode().Perm(), dir)
+		return fmt.Errorf("%w: %s: others may write to its folder (mode %04o): chmod 700 %s", ErrUnfit, path, info.Mode().Perm(), dir)
 	}
 	err := checkFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -166,12 +167,12 @@ func checkFile(path string) error {
 	case err != nil:
 		return fmt.Errorf("open store %s: %w", path, err)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("open store %s: it is no regular file: move it away or name another path", path)
+		return fmt.Errorf("%w: %s: it is no regular file: move it away or name another path", ErrUnfit, path)
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("open store %s: others may open it (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+		return fmt.Errorf("%w: %s: others may open it (mode %04o): chmod 600 %s", ErrUnfit, path, info.Mode().Perm(), path)
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("open store %s: it belongs to user %d and this is user %d: chown %d %s", path, stat.Uid, os.Geteuid(), os.Geteuid(), path)
+		return fmt.Errorf("%w: %s: it belongs to user %d and this is user %d: chown %d %s", ErrUnfit, path, stat.Uid, os.Geteuid(), os.Geteuid(), path)
 	}
 	return nil
 }

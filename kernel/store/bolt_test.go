@@ -45,11 +45,11 @@ func TestModes(t *testing.T) {
 	}
 	os.Chmod(path, 0o640)
 	_, err := OpenBolt(path)
-	says(t, err, nil, "chmod 600", path)
+	says(t, err, ErrUnfit, "chmod 600", path)
 	os.Chmod(path, 0o600)
 	os.Chmod(filepath.Dir(path), 0o770)
 	_, err = OpenBolt(path)
-	says(t, err, nil, "chmod 700", path)
+	says(t, err, ErrUnfit, "chmod 700", path)
 }
 
 func TestRefusedFiles(t *testing.T) {
@@ -68,6 +68,9 @@ func TestRefusedFiles(t *testing.T) {
 	} {
 		_, err := OpenBolt(filepath.Join(dir, name))
 		says(t, err, nil, want, filepath.Join(dir, name))
+		if !Refused(err) {
+			t.Errorf("%s is refused, and that is said to be something else: %v", name, err)
+		}
 	}
 }
 
@@ -76,6 +79,9 @@ func TestLocked(t *testing.T) {
 	mustOpen(t, path)
 	_, err := OpenBolt(path)
 	says(t, err, ErrLocked, "another process", path)
+	if Refused(err) {
+		t.Error("a store that another has open now is said to be refused for good")
+	}
 }
 
 func TestNewerFormatIsRefused(t *testing.T) {

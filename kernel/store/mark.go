@@ -77,7 +77,7 @@ func readMark(path string) (*mark, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("open store %s: %s is no regular file: move it away", path, at)
+		return nil, fmt.Errorf("%w: %s: its mark %s is no regular file: move it away", ErrUnfit, path, at)
 	}
 	f, err := os.Open(at)
 	if err != nil {

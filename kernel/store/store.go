@@ -27,7 +27,19 @@ var (
 	ErrLocked   = errors.New("store is in use")
 	ErrMissing  = errors.New("store is missing")
 	ErrOutdated = errors.New("store is an older copy")
+	ErrUnfit    = errors.New("file is not fit to be a store")
 )
+
+// Refused says whether err is about what is in the store's place, so that whoever opens it
+// again meets the same until a person has done what the error says.
+func Refused(err error) bool {
+	for _, why := range []error{ErrCorrupt, ErrForeign, ErrFormat, ErrMissing, ErrOutdated, ErrUnfit} {
+		if errors.Is(err, why) {
+			return true
+		}
+	}
+	return false
+}
 
 // Entry is one key and its value. Revision is that of the key's last write; Apply ignores
 // it in Puts.

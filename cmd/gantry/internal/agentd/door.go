@@ -18,6 +18,7 @@ import (
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -37,6 +38,7 @@ func openDoor(file, parent string) (doorkeeper, error) {
 	if err != nil {
 		return doorkeeper{}, fmt.Errorf("secret of the executors: %w", err)
 	}
+	failpoint.Hit("agent.secret.known")
 	features, err := cgroup.Probe()
 	return doorkeeper{secret: secret, cgroups: features, parent: parent}, err
 }

@@ -2,7 +2,6 @@ package agentd
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -138,12 +137,6 @@ func attribute(name, value string) (*mesos.Attribute, error) {
 		a.Type, a.Scalar, a.Ranges = r.Type, r.Scalar, r.Ranges
 	}
 	return a, nil
-}
-
-// home is where the agent's checkpoint belongs: its folder, on this machine if that has an id.
-func (c *Config) home() string {
-	machine, _ := os.ReadFile("/etc/machine-id") // not every host has one
-	return strings.TrimSpace(c.WorkDir + " " + string(bytes.TrimSpace(machine)))
 }
 
 // bootID names the host's current boot.

@@ -12,10 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/client"
+	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
 	"github.com/gantry-project/gantry/cmd/gantry/internal/version"
 )
 
-// The exit statuses of gantry; `gantry run` has more, see its help.
+// The exit statuses of gantry, beside daemon.ExitRefused; `gantry run` has more, see its help.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -26,6 +27,9 @@ const (
 // measures them.
 type Daemons struct {
 	Up, Master, Agent, Mend, Bench *cobra.Command
+
+	// Refused says whether an error is the refusal of a store; nil: none is.
+	Refused func(error) bool
 }
 
 // ExitStatus is an error that says nothing: the command has said all, and the process ends with this status.
@@ -66,6 +70,9 @@ func run(ctx context.Context, args []string, daemons Daemons, out, errOut io.Wri
 		return exitNobody
 	}
 	fmt.Fprintf(text, "gantry: %v\n", err)
+	if daemons.Refused != nil && daemons.Refused(err) {
+		return daemon.ExitRefused
+	}
 	return exitFailed
 }
 
@@ -78,7 +85,8 @@ Start here:
   gantry app scale hello-web 5           more instances of a service
 
 Commands find the cluster of --work-dir by its addresses.json, or the one that --master names.
-Exit status: 0 done, 1 refused or failed, 2 the command line is wrong, 3 no cluster answers.`
+Exit status: 0 done, 1 refused or failed, 2 the command line is wrong, 3 no cluster answers,
+4 a store was refused: the message says what to do, and starting again does not help.`
 
 func (s *session) root(daemons Daemons) *cobra.Command {
 	root := &cobra.Command{

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
@@ -41,6 +45,18 @@ func TestWrongCommandLines(t *testing.T) {
 		if status != exitUsage || out != "" || !strings.HasPrefix(errOut, "gantry: ") || !strings.Contains(errOut, "--help") {
 			t.Errorf("%v: status %d, stdout %q, stderr %q", args, status, out, errOut)
 		}
+	}
+}
+
+func TestARefusedStoreHasAStatusOfItsOwn(t *testing.T) {
+	damaged := errors.New("store is damaged")
+	var out, errOut bytes.Buffer
+	status := run(t.Context(), []string{"master"}, Daemons{
+		Master:  &cobra.Command{Use: "master", RunE: func(*cobra.Command, []string) error { return fmt.Errorf("master: %w", damaged) }},
+		Refused: func(err error) bool { return errors.Is(err, damaged) },
+	}, &out, &errOut)
+	if status != daemon.ExitRefused || errOut.String() != "gantry: master: store is damaged\n" {
+		t.Errorf("status %d, stderr %q", status, errOut.String())
 	}
 }
 
@@ -86,7 +102,7 @@ func TestTables(t *testing.T) {
 		}
 	}
 	want := []string{
-		`PUT /v2/apps/hello-web {"instances":5}`,
+		`PATCH /v2/apps/hello-web {"instances":5}`,
 		`DELETE /v2/apps/hello-web `,
 		`POST /gantry/v1/tasks/kill {"framework_id":"F-0000","task_id":"hello-web.1"}`,
 	}
@@ -103,10 +119,11 @@ func TestRefusalsAreTold(t *testing.T) {
 	w.addTask("a.2", mesos.TaskState_TASK_RUNNING)
 	w.addTask("b.1", mesos.TaskState_TASK_FINISHED)
 	for args, want := range map[string]string{
-		"app show none":  "App '/none' does not exist",
-		"task logs nope": `there is no task "nope"`,
-		"task kill a":    "give more of the id",
-		"task kill b.1":  "has ended already",
+		"app show none":    "App '/none' does not exist",
+		"app scale none 3": "App '/none' does not exist",
+		"task logs nope":   `there is no task "nope"`,
+		"task kill a":      "give more of the id",
+		"task kill b.1":    "has ended already",
 	} {
 		status, _, errOut := gantry(t.Context(), w, strings.Fields(args)...)
 		if status != exitFailed || !strings.Contains(errOut, want) {

@@ -88,6 +88,8 @@ func (w *wire) rest(out http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(out).Encode(map[string]any{"apps": []any{app}})
 	case r.URL.Path == "/v2/apps/hello-web" && r.Method == http.MethodGet:
 		json.NewEncoder(out).Encode(map[string]any{"app": app})
+	case r.URL.Path == "/v2/apps/none" && r.Method == http.MethodPut: // which would create it
+		http.Error(out, `{"message":"Object is not valid","details":[{"path":"/","errors":["no command"]}]}`, http.StatusUnprocessableEntity)
 	case strings.HasPrefix(r.URL.Path, "/v2/apps/none"):
 		http.Error(out, `{"message":"App '/none' does not exist"}`, http.StatusNotFound)
 	default:

@@ -45,6 +45,7 @@ func (s *session) taskTraceCommand() *cobra.Command {
   sent           the master sent it to the agent; received by that, and checkpointed on its disk
   prepared       its sandbox and root filesystem are there
   started        its command runs in its container; ended when nothing of it runs any more
+  launched       its executor was told to run it, where it is for one; the container is that of the executor then
   reported       the agent sent a status; an update when the master had it
   delivered      its framework was told of it, and has acknowledged it
 

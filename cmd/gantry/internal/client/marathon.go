@@ -89,9 +89,10 @@ func (c *Client) CreateApp(ctx context.Context, app NewApp) error {
 	return nil
 }
 
-// ScaleApp sets how many instances an application is to have; they start or end later.
+// ScaleApp sets how many instances an application is to have; they start or end later. It must exist, which a PUT
+// does not ask for.
 func (c *Client) ScaleApp(ctx context.Context, id string, instances int) error {
-	return c.rest(ctx, c.marathonRequest(http.MethodPut, id), map[string]int{"instances": instances}, nil)
+	return c.rest(ctx, c.marathonRequest(http.MethodPatch, id), map[string]int{"instances": instances}, nil)
 }
 
 // RemoveApp removes an application; its instances end later.

@@ -47,6 +47,10 @@ type Cluster struct {
 	Marathon string   `json:"marathon,omitempty"`
 }
 
+// ExitRefused is the exit status of a daemon that will not start before a person has seen to a file that its last line
+// names: to start it again would change nothing.
+const ExitRefused = 4
+
 // ErrNotReady says that nothing has been published at the path yet.
 var ErrNotReady = errors.New("not ready yet")
 

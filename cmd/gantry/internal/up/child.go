@@ -62,6 +62,9 @@ func (c *child) published() (daemon.Addresses, bool) {
 	return c.addresses, c.ready
 }
 
+// errRefused says that a daemon has met a file that a person has to see to first.
+var errRefused = errors.New("can't start before that is done; what runs from an earlier start goes on")
+
 // supervise starts the daemon, again whenever it ends, until ctx ends; then it asks it to end and waits. The end of force
 // kills it. It returns an error if the daemon has never become ready.
 func (c *child) supervise(ctx, force context.Context) error {
@@ -76,8 +79,12 @@ func (c *child) supervise(ctx, force context.Context) error {
 			return nil
 		}
 		_, ready := c.published()
-		if !ready && exitCode(err) == 2 {
-			return fmt.Errorf("%s can't start so (all that it said: %s)", c.name, c.log.path) // look has shown why
+		switch code := exitCode(err); {
+		case ready:
+		case code == daemon.ExitRefused:
+			return fmt.Errorf("%s %w", c.name, errRefused) // look has shown why
+		case code == 2:
+			return fmt.Errorf("%s can't start so (all that it said: %s)", c.name, c.log.path)
 		}
 		if !ready && attempt == maxAttempts {
 			return fmt.Errorf("%s: %w; its last words:\n  %s\n(all of them: %s)", c.name, err,
@@ -117,7 +124,12 @@ func (c *child) once(ctx, force context.Context) error {
 	cmd := exec.CommandContext(ctx, c.execute, c.args...)
 	c.mu.Unlock()
 	cmd.Stdout, cmd.Stderr = c.log.f, c.log.f
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error {
+		if force.Err() != nil {
+			return cmd.Process.Kill()
+		}
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
 	cmd.WaitDelay = stopGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true,            // Ctrl-C is the supervisor's; it decides in which order the daemons end

@@ -57,6 +57,7 @@ func Command(parts Parts) *cobra.Command {
 	flags.IntVar(&c.Agents, "agents", 1, "how many agents share this machine")
 	flags.StringVar(&c.Plugins, "plugins", "", "plugins.toml (default: in the work dir, or beside the binary)")
 	flags.BoolVar(&c.NoDemo, "no-demo", false, "do not deploy the demo application")
+	flags.DurationVar(&c.OfferTimeout, "offer-timeout", 0, "take back offers that a scheduler neither uses nor declines for so long (default: never)")
 	flags.BoolVar(&c.KeepTasks, "keep-tasks", false, "leave tasks running at the end")
 	flags.BoolVar(&c.Check, "check", false, "have the master verify all its accounts after every step, and stop if one is wrong")
 	flags.BoolVar(&c.JSON, "json", false, "print the addresses as JSON when ready")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // Config is what a person can say about the cluster to start.
@@ -29,6 +30,9 @@ type Config struct {
 	// KeepTasks leaves tasks running at the end; the next start finds them.
 	KeepTasks bool
 
+	// OfferTimeout is after what time the master takes back offers that nobody answers; zero is never.
+	OfferTimeout time.Duration
+
 	// Check has the master verify all its accounts after every step.
 	Check bool
 
@@ -45,6 +49,9 @@ const maxAgents = 64
 func (c *Config) Validate() error {
 	if c.Agents < 1 || c.Agents > maxAgents {
 		return fmt.Errorf("--agents %d: give 1 to %d", c.Agents, maxAgents)
+	}
+	if c.OfferTimeout < 0 {
+		return fmt.Errorf("--offer-timeout %s: give a time such as 30s, or leave it out for none", c.OfferTimeout)
 	}
 	if _, err := c.listeners(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package up
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/client"
@@ -19,14 +21,18 @@ const (
 	demoName      = "hello-web"
 	demoInstances = 2
 	demoTimeout   = 2 * time.Minute
+	demoPatience  = 15 * time.Second // with resources that are missing
 	askEvery      = 200 * time.Millisecond
+	maxQueueBytes = 1 << 20
 )
 
 // demo deploys the demo application, or finds it from an earlier start, and waits until its instances answer.
 type demo struct {
 	client   *client.Client
-	binary   string // as `make build` leaves it
-	artifact string // where the agents may fetch it
+	marathon string        // HOST:PORT
+	binary   string        // as `make build` leaves it
+	artifact string        // where the agents may fetch it
+	patience time.Duration // with resources that are missing: Marathon goes on, but nobody needs to wait for it
 }
 
 // run returns the addresses at which the instances answer.
@@ -38,10 +44,15 @@ func (d demo) run(ctx context.Context) ([]string, error) {
 	}
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
-	for {
+	for begun := time.Now(); ; {
 		urls, err := d.look(ctx)
 		if err == nil {
 			return urls, nil
+		}
+		if time.Since(begun) > d.patience {
+			if why := d.missing(ctx); why != "" {
+				return nil, fmt.Errorf("%w: %s; the others come up when there is room", err, why)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -78,6 +89,43 @@ func (d demo) look(ctx context.Context) ([]string, error) {
 		why = fmt.Sprintf("; the last failure was %s: %s", f.State, f.Message)
 	}
 	return nil, fmt.Errorf("%d of %d instances answer%s", len(urls), app.Instances, why)
+}
+
+// missing is Marathon's sentence about the resources that the last offers had too little of; empty if they had enough, or
+// nobody knows.
+func (d demo) missing(ctx context.Context) string {
+	var answer struct {
+		Queue []struct {
+			App     client.App `json:"app"`
+			Why     string     `json:"why"`
+			Summary struct {
+				Last []struct {
+					Reason   string `json:"reason"`
+					Declined int    `json:"declined"`
+				} `json:"rejectSummaryLastOffers"`
+			} `json:"processedOffersSummary"`
+		} `json:"queue"`
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.marathon+"/v2/queue", nil)
+	if err != nil {
+		return ""
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	if json.NewDecoder(io.LimitReader(resp.Body, maxQueueBytes)).Decode(&answer) != nil {
+		return ""
+	}
+	for _, waiting := range answer.Queue {
+		for _, refused := range waiting.Summary.Last {
+			if waiting.App.ID == "/"+demoName && refused.Declined > 0 && strings.HasPrefix(refused.Reason, "Insufficient") {
+				return waiting.Why
+			}
+		}
+	}
+	return ""
 }
 
 func (d demo) create(ctx context.Context) error {

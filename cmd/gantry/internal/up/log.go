@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,9 +15,11 @@ import (
 const (
 	maxLogBytes  = 8 << 20  // of one log file; one older part of the same size is kept
 	maxLineBytes = 16 << 10 // a longer line is taken apart
-	shownBytes   = 400      // of a line that is shown
+	shownBytes   = 500      // of a line that is shown
 	shownLines   = 20       // of one daemon within shownWindow
 	shownWindow  = 10 * time.Second
+
+	lastWords = "gantry: " // begins the line with which a daemon ends in an error
 )
 
 // logFile is what one daemon and its children write. They write to the file itself, so that nothing is lost and nobody
@@ -27,6 +30,7 @@ type logFile struct {
 	read int64    // how far it has been looked at
 	rest []byte   // of a line without an end yet
 
+	lastWords  string // of a daemon: when it says the same again after another start, that is nothing new
 	windowEnds time.Time
 	shown      int // lines in this window
 }
@@ -91,7 +95,7 @@ func (l *logFile) rotate() error {
 	return nil
 }
 
-// tail returns the last n lines of the file.
+// tail returns the last n lines of the file, each once.
 func (l *logFile) tail(n int) []string {
 	info, err := l.f.Stat()
 	if err != nil {
@@ -103,6 +107,7 @@ func (l *logFile) tail(n int) []string {
 		return nil
 	}
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	lines = slices.Compact(lines)
 	return lines[max(0, len(lines)-n):]
 }
 
@@ -114,8 +119,11 @@ func (l *logFile) problems(now time.Time) ([]string, error) {
 	}
 	var show []string
 	for _, line := range lines {
-		if !isProblem(line) {
+		if !isProblem(line) || line == l.lastWords {
 			continue
+		}
+		if strings.HasPrefix(line, lastWords) {
+			l.lastWords = line
 		}
 		l.shown++
 		switch {
@@ -135,7 +143,7 @@ func isProblem(line string) bool {
 			return true
 		}
 	}
-	for _, start := range []string{"gantry: ", "panic: ", "fatal error: "} {
+	for _, start := range []string{lastWords, "panic: ", "fatal error: "} {
 		if strings.HasPrefix(line, start) {
 			return true
 		}

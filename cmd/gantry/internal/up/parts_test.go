@@ -2,12 +2,17 @@ package up
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantry-project/gantry/cmd/gantry/internal/client"
 )
 
 func TestListeners(t *testing.T) {
@@ -75,6 +80,28 @@ func TestAgentResources(t *testing.T) {
 	text, err := agentResources(1, 2, portRange{101, 200})
 	if err != nil || !strings.HasPrefix(text, "cpus:") || !strings.HasSuffix(text, ";ports:[151-200]") {
 		t.Errorf("the second of two agents: %q, %v", text, err)
+	}
+}
+
+func TestDemoTellsWhatIsMissing(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/queue" {
+			fmt.Fprint(w, `{"queue":[{"app":{"id":"/hello-web"},"why":"a host offers 8 mem, one instance asks for 32",
+				"processedOffersSummary":{"rejectSummaryLastOffers":[{"reason":"InsufficientCpus","declined":0},{"reason":"InsufficientMemory","declined":2}]}}]}`)
+			return
+		}
+		fmt.Fprint(w, `{"app":{"id":"/hello-web","instances":2}}`)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	at := server.Listener.Addr().String()
+	_, err := demo{client: client.New(at, at), marathon: at, binary: program, artifact: filepath.Join(dir, "copy")}.run(t.Context())
+	if want := "0 of 2 instances answer: a host offers 8 mem"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q in it", err, want)
 	}
 }
 

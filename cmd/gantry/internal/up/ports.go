@@ -47,6 +47,35 @@ func readPorts(workDir string) (portRange, bool) {
 	return r, err == nil && n == 2 && r.low > 1024 && r.low < r.high && r.high < 1<<16
 }
 
+func writePorts(workDir string, r portRange) error {
+	if last, found := readPorts(workDir); found && last == r {
+		return nil
+	}
+	return replace(workDir, portsFile, fmt.Sprintln(r))
+}
+
+// replace writes a file of the work dir at once and for good: tasks must not lose their ports, nor executors their agent, to
+// a crash in the middle of a start.
+func replace(workDir, name, text string) error {
+	path := filepath.Join(workDir, name)
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	dir, err := os.Open(workDir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
 // claimPorts finds a range of ports that no other cluster on this host gives out, so that several can run side by
 // side. A cluster with well-known ports has the usual range where it is free; others take a block that is chosen by
 // the work dir, to be the same at the next start. The claim is a bound UDP socket just below the range: it goes with the
@@ -70,7 +99,7 @@ func claimPorts(workDir string, ephemeral bool) (portRange, net.PacketConn, erro
 		if err != nil {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(workDir, portsFile), []byte(r.String()+"\n"), 0o644); err != nil {
+		if err := writePorts(workDir, r); err != nil {
 			return portRange{}, nil, errors.Join(fmt.Errorf("remember the ports of tasks: %w", err), claim.Close())
 		}
 		return r, claim, nil

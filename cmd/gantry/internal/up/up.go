@@ -67,6 +67,7 @@ func (u *cluster) run(ctx context.Context) error {
 	if u.listens, err = u.listeners(); err != nil {
 		return err
 	}
+	u.listens = u.recall(u.listens)
 	u.ports, u.cgroup = ports, u.parts.CgroupName(u.WorkDir)
 	if err := u.checkOthers(); err != nil {
 		return err
@@ -90,6 +91,11 @@ func (u *cluster) serve(ctx context.Context) error {
 		err = nil // it is what the person asked for
 		u.say("ending; another signal does so at once")
 	}
+	if errors.Is(err, errRefused) {
+		// What an earlier start has left running is not for one to end that did not come so far.
+		u.KeepTasks = true
+		agents.kill()
+	}
 	agents.stop()
 	masters.stop() // after the agents, to hear how their tasks ended
 	u.look()
@@ -101,18 +107,21 @@ type group struct {
 	u       *cluster
 	ctx     context.Context
 	cancel  context.CancelFunc
+	force   context.Context
+	kill    context.CancelFunc // without asking; stop must follow
 	running sync.WaitGroup
 }
 
 func newGroup(ctx context.Context, u *cluster) *group {
 	g := &group{u: u}
 	g.ctx, g.cancel = context.WithCancel(ctx)
+	g.force, g.kill = context.WithCancel(u.force)
 	return g
 }
 
 func (g *group) start(c *child) {
 	g.running.Go(func() {
-		if err := c.supervise(g.ctx, g.u.force); err != nil {
+		if err := c.supervise(g.ctx, g.force); err != nil {
 			g.u.failed <- err
 		}
 	})
@@ -122,6 +131,7 @@ func (g *group) start(c *child) {
 func (g *group) stop() {
 	g.cancel()
 	g.running.Wait()
+	g.kill() // nobody is left
 }
 
 // bringUp returns when the cluster is ready and the person has been told.
@@ -142,6 +152,7 @@ func (u *cluster) bringUp(ctx context.Context, masters, agents *group) error {
 			return err
 		}
 	}
+	bound := bound{Master: at.Listen, Link: at.Link}
 	for i, a := range u.agents {
 		published, err := u.awaitReady(ctx, a)
 		if err != nil {
@@ -152,6 +163,10 @@ func (u *cluster) bringUp(ctx context.Context, masters, agents *group) error {
 			return err
 		}
 		a.setArgs(args)
+		bound.Agents = append(bound.Agents, published.Listen)
+	}
+	if err := u.remember(bound); err != nil {
+		return fmt.Errorf("remember where agents listen: %w", err)
 	}
 	u.look() // writes addresses.json, which the demo's reader may use from now on
 	return u.welcome(ctx)
@@ -216,7 +231,7 @@ func (u *cluster) look() {
 	for _, c := range children {
 		lines, err := c.log.problems(time.Now())
 		for _, line := range lines {
-			u.say("%s: %s", c.name, strings.TrimPrefix(line, "gantry: "))
+			u.say("%s: %s", c.name, strings.TrimPrefix(strings.TrimPrefix(line, "gantry: "), c.name+": "))
 		}
 		if err != nil {
 			u.say("%v", err)
@@ -259,6 +274,9 @@ func (u *cluster) masterArgs(listen, link string) []string {
 	}
 	if u.ephemeral() {
 		args = append(args, "--ephemeral-plugins")
+	}
+	if u.OfferTimeout > 0 {
+		args = append(args, "--offer-timeout", u.OfferTimeout.String())
 	}
 	if u.Check {
 		args = append(args, "--check")

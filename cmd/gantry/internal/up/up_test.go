@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "master" || os.Args[1] == "agent") {
 		if err := fakeDaemon(os.Args[1], flagsOf(os.Args[2:])); err != nil {
 			fmt.Fprintf(os.Stderr, "gantry: %v\n", err)
+			if strings.HasPrefix(err.Error(), "refused: ") {
+				os.Exit(daemon.ExitRefused)
+			}
 			os.Exit(1)
 		}
 		return
@@ -229,6 +233,19 @@ func TestUpTellsWhyADaemonDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestUpDoesNotTryAgainWhatIsRefused(t *testing.T) {
+	r := newRig(t, "refused: mend it first")
+	r.start(t)
+	err := <-r.done
+	screen := r.out.String()
+	if err == nil || strings.Count(screen, "mend it first") != 1 || strings.Contains(screen, "again") {
+		t.Errorf("up: %v, after\n%s\nwant the refusal once", err, screen)
+	}
+	if len(r.removed) != 0 {
+		t.Error("the cgroup was removed though tasks of an earlier start may be in it")
+	}
+}
+
 func TestUpWithoutDemoAndWithSeveralAgents(t *testing.T) {
 	r := newRig(t, "")
 	r.config.NoDemo, r.config.JSON, r.config.Agents, r.config.KeepTasks = true, true, 2, true
@@ -247,5 +264,42 @@ func TestUpWithoutDemoAndWithSeveralAgents(t *testing.T) {
 	}
 	if len(r.removed) != 0 {
 		t.Error("the cgroup was removed though the tasks were to stay")
+	}
+}
+
+// Executors that outlive the supervisor look for their agent where it was.
+func TestUpComesBackWhereItWas(t *testing.T) {
+	r := newRig(t, "")
+	r.config.NoDemo, r.config.Agents = true, 2
+	addresses := func() daemon.Cluster {
+		t.Helper()
+		r.start(t)
+		r.await(t, "ready", r.ready)
+		cluster, err := daemon.ReadCluster(r.config.WorkDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stop()
+		if err := <-r.done; err != nil {
+			t.Fatal(err)
+		}
+		<-r.removed
+		r = &rig{config: r.config, removed: r.removed}
+		return cluster
+	}
+	first := addresses()
+	if second := addresses(); second.Master != first.Master || !slices.Equal(second.Agents, first.Agents) {
+		t.Errorf("at %v, and the next time at %v", first, second)
+	}
+	r.config.Agents = 1
+	addresses()
+	r.config.Agents = 2
+	taken, err := net.Listen("tcp", first.Agents[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if last := addresses(); last.Agents[0] == first.Agents[0] || last.Agents[1] != first.Agents[1] {
+		t.Errorf("at %v, and where the first agent's port is taken at %v", first, last)
 	}
 }

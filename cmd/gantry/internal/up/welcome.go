@@ -56,6 +56,8 @@ func (u *cluster) runDemo(ctx context.Context) ([]string, error) {
 	results := make(chan result, 1)
 	d := demo{
 		client:   client.New(u.known.Master, u.known.Marathon),
+		marathon: u.known.Marathon,
+		patience: demoPatience,
 		binary:   filepath.Join(u.binDir(), "examples", demoName),
 		artifact: u.path("artifacts", demoName),
 	}
