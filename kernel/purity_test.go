@@ -22,7 +22,7 @@ import (
 // pure lists the packages that must be functions of what they are given: the same events give the same effects, in
 // production, in simulation and in the replay of a trace.
 var pure = []string{
-	"kernel/core", "kernel/core/hello", "kernel/core/registry", "kernel/node", "kernel/ledger", "kernel/lifecycle", "kernel/rules", "kernel/id", "kernel/step",
+	"kernel/core", "kernel/core/asked", "kernel/core/hello", "kernel/core/registry", "kernel/node", "kernel/ledger", "kernel/lifecycle", "kernel/rules", "kernel/id", "kernel/step",
 	"plugins/framework/marathon/apps",
 	"plugins/framework/marathon/definition",
 	"plugins/allocator/*/policy",

@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
-
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/auth"
@@ -44,8 +42,12 @@ func (a *agent) executor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call := &executorpb.Call{}
-	if refused := decodeExecutorCall(r, call); refused != nil {
+	if refused := decodeCall(r, call); refused != nil {
 		answer(w, *refused)
+		return
+	}
+	if err := rules.ExecutorCall(call); err != nil {
+		answer(w, Reply{400, "Failed to validate executor::Call: " + err.Error()})
 		return
 	}
 	if call.GetType() != executorpb.Call_SUBSCRIBE {
@@ -80,32 +82,6 @@ func (a *agent) executor(w http.ResponseWriter, r *http.Request) {
 		},
 	}
 	s.serve(w, r, stream.Events(), executorHeartbeat)
-}
-
-func decodeExecutorCall(r *http.Request, call *executorpb.Call) *Reply {
-	in, ok := contentCodec(r.Header.Get("Content-Type"))
-	switch {
-	case len(r.Header.Values("Content-Type")) == 0:
-		return &Reply{400, "Expecting 'Content-Type' to be present"}
-	case !ok:
-		return &Reply{415, "Expecting 'Content-Type' of " + jsonType + " or " + protobufType}
-	}
-	body, refused := readBody(r)
-	if refused != nil {
-		return refused
-	}
-	switch err := in.decode(body, call); {
-	case errors.Is(err, errProtobuf):
-		return &Reply{400, "Failed to parse body into Call protobuf"}
-	case errors.Is(err, errSyntax):
-		return &Reply{400, "Failed to parse body into JSON: " + err.Error()}
-	case err != nil:
-		return &Reply{400, "Failed to convert JSON into Call protobuf: " + err.Error()}
-	}
-	if err := rules.ExecutorCall(call); err != nil {
-		return &Reply{400, "Failed to validate executor::Call: " + err.Error()}
-	}
-	return nil
 }
 
 func executorCaller(r *http.Request) ExecutorCaller {

@@ -2,8 +2,12 @@ package api
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -108,5 +112,45 @@ func TestExecutorStream(t *testing.T) {
 	}
 	if w.left != 1 || len(w.heard) != 1 || w.heard[0].Token != "abc" {
 		t.Errorf("closed %d times, heard %+v", w.left, w.heard)
+	}
+}
+
+// An executor hears something every half hour, however quiet it is, and not before.
+func TestExecutorHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		workplace := newWorkplace(t)
+		workplace.events = make(chan *executorpb.Event, 1)
+		workplace.events <- &executorpb.Event{Type: executorpb.Event_SUBSCRIBED.Enum()}
+		cfg := workplace.config()
+		cfg.Executors = workplace
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "POST", "/api/v1/executor",
+			strings.NewReader(`{"framework_id":{"value":"F"},"executor_id":{"value":"e"},"type":"SUBSCRIBE","subscribe":{}}`))
+		r.Host = "localhost"
+		r.Header.Set("Content-Type", jsonType)
+		w := &timedWriter{header: http.Header{}, start: time.Now()}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			Secure(NewAgent(cfg), SecureConfig{}).ServeHTTP(w, r)
+		}()
+		time.Sleep(61 * time.Minute)
+		cancel()
+		<-ended
+		if want := "0s 1; 30m0s 1; 1h0m0s 1; "; w.log.String() != want {
+			t.Errorf("records written at: %s; want %s", w.log.String(), want)
+		}
+	})
+}
+
+// What can't be written to an executor is told by an ERROR, and ends its stream.
+func TestExecutorEventThatCannotBeWritten(t *testing.T) {
+	w := newWorkplace(t)
+	w.events = make(chan *executorpb.Event, 1)
+	w.events <- &executorpb.Event{Type: executorpb.Event_KILL.Enum(), Kill: &executorpb.Event_Kill{}}
+	close(w.events)
+	_, body, _ := w.to(t, ask{"POST", "/api/v1/executor", []string{asJSON}, `{"framework_id":{"value":"F"},"executor_id":{"value":"e"},"type":"SUBSCRIBE","subscribe":{}}`})
+	if !strings.Contains(body, `{"type":"ERROR","error":{"message":"The agent made an event of type KILL that can't be written: `) || w.left != 1 {
+		t.Errorf("got %q, and it was closed %d times", body, w.left)
 	}
 }

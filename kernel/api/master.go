@@ -150,6 +150,7 @@ func (m *master) receive(w http.ResponseWriter, r *http.Request, call message) b
 	return true
 }
 
+// decodeCall reads a body as the call that it is of, or says why it can't.
 func decodeCall(r *http.Request, call message) *Reply {
 	if len(r.Header.Values("Content-Type")) == 0 {
 		return &Reply{400, "Expecting 'Content-Type' to be present"}

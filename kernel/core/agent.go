@@ -14,7 +14,6 @@ import (
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
-	"github.com/gantry-project/gantry/kernel/rules"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -22,12 +21,13 @@ import (
 
 // agentHello admits an agent, new or known, with what it holds.
 func (m *Machine) agentHello(ev AgentHello, out *Effects) {
-	held, err := m.checkHello(ev.Hello)
+	a := m.introducing(ev.Hello)
+	held, err := m.checkHello(ev.Hello, a)
 	if err != nil {
 		m.refuseAgent(ev.Conn, err, out)
 		return
 	}
-	a := m.introduce(ev, out)
+	a = m.introduce(ev, a, out)
 	m.dropMissing(a, held.Tasks, out)
 	m.dropMissingExecutors(a, held.Executors, out)
 	if _, admitted := m.ledger.Total(a.id); admitted {
@@ -43,80 +43,69 @@ func (m *Machine) agentHello(ev AgentHello, out *Effects) {
 	a.unreachable, a.recovered = false, false
 	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Agent{Agent: m.allocatorAgent(a)}}, out)
 	a.announced = true
+	m.answer(a.id, out)
+}
+
+// introducing finds the agent that a Hello is of, if the master knows it. One that has no id
+// may be that of an agent whose welcome was lost.
+func (m *Machine) introducing(h *linkpb.Hello) *agent {
+	if aid := h.GetInfo().GetId().GetValue(); aid != "" {
+		return m.agents[id.Agent(aid)]
+	}
+	var found *agent
+	for _, a := range m.agents { // any order: the first of all
+		if a.Expects(h) && (found == nil || a.id < found.id) {
+			found = a
+		}
+	}
+	return found
 }
 
 // checkHello decodes a Hello and says what is wrong with it, changing nothing.
-func (m *Machine) checkHello(h *linkpb.Hello) (hello.Holdings, error) {
+func (m *Machine) checkHello(h *linkpb.Hello, a *agent) (hello.Holdings, error) {
 	if n := proto.Size(h.GetInfo()); n > maxInfo {
 		return hello.Holdings{}, fmt.Errorf("the agent's info has %d bytes; at most %d are taken", n, maxInfo)
 	}
 	if h.Epoch > m.cfg.Epoch {
 		return hello.Holdings{}, fmt.Errorf("this master's epoch %d is older than %d, which the agent has seen: its store is an older copy, or its clock was set back; put the newest store back", m.cfg.Epoch, h.Epoch)
 	}
-	if h.GetInfo().GetId() != nil {
-		if err := m.checkIdentity(h); err != nil {
+	if a != nil {
+		if err := a.Check(h); err != nil {
 			return hello.Holdings{}, err
 		}
 	}
 	return hello.Read(h)
 }
 
-// forGood is a refusal that dialling again won't change.
-type forGood string
-
-func (f forGood) Error() string { return string(f) }
-
-// checkIdentity says whether a Hello may be that of the agent whose id it carries.
-func (m *Machine) checkIdentity(h *linkpb.Hello) error {
-	if err := rules.ID(h.Info.Id.GetValue()); err != nil {
-		return fmt.Errorf("agent id: %w", err)
-	}
-	a := m.agents[id.Agent(h.Info.Id.GetValue())]
-	switch {
-	case a == nil:
-		return nil
-	case h.Registered < a.confirmed:
-		return forGood(fmt.Sprintf("the checkpoint of agent %s at %q is older than the one that it last registered with "+
-			"(of start %d, and this is of start %d): restore the newest, or move it away to join as a new agent",
-			a.id, h.Home, a.confirmed, h.Registered))
-	case h.Incarnation < a.incarnation, h.Incarnation == a.incarnation && h.Stream < a.stream:
-		return fmt.Errorf("agent %s has connected anew since", a.id)
-	}
-	return nil
-}
-
 func (m *Machine) refuseAgent(conn uint64, err error, out *Effects) {
-	var permanent forGood
+	var permanent hello.ForGood
 	out.Send = append(out.Send, AgentSend{Conn: conn, Close: true, Message: &linkpb.ToAgent{
 		Epoch: m.cfg.Epoch,
 		Body:  &linkpb.ToAgent_Refused{Refused: &linkpb.Refused{Message: err.Error(), Permanent: errors.As(err, &permanent)}},
 	}})
 }
 
-// introduce finds or makes the agent of a Hello and gives it the new connection.
-func (m *Machine) introduce(ev AgentHello, out *Effects) *agent {
-	info := ev.Hello.Info
-	aid := id.Agent(info.GetId().GetValue())
-	if aid == "" {
-		for aid == "" || m.agents[aid] != nil {
-			aid = id.Agent(fmt.Sprintf("%s-S%d", m.cfg.ID, m.nextAgent))
+// introduce gives the agent of a Hello, which it makes if there is none, the new connection.
+func (m *Machine) introduce(ev AgentHello, a *agent, out *Effects) *agent {
+	h, info := ev.Hello, proto.CloneOf(ev.Hello.Info)
+	if a == nil {
+		aid := id.Agent(info.GetId().GetValue())
+		a = newAgent(aid)
+		a.stranger = aid != ""
+		for a.id == "" || m.agents[a.id] != nil {
+			a.id = id.Agent(fmt.Sprintf("%s-S%d", m.cfg.ID, m.nextAgent))
 			m.nextAgent++
 		}
-		info = proto.CloneOf(info)
-		info.Id = &mesos.AgentID{Value: proto.String(string(aid))}
+		m.agents[a.id] = a
 	}
-	a := m.agents[aid]
-	if a == nil {
-		a = newAgent(aid)
-		m.agents[aid] = a
-	}
+	info.Id = &mesos.AgentID{Value: proto.String(string(a.id))}
 	if a.conn != 0 {
-		m.refuseAgent(a.conn, fmt.Errorf("another agent with the id %s has connected", aid), out)
+		m.refuseAgent(a.conn, fmt.Errorf("another agent with the id %s has connected", a.id), out)
 		m.disconnectAgent(a, out)
 	}
 	changed := a.unreachable || !proto.Equal(a.info, info)
-	a.info, a.conn, a.version = info, ev.Conn, ev.Hello.Version
-	a.incarnation, a.stream = ev.Hello.Incarnation, ev.Hello.Stream
+	a.info, a.conn, a.version = info, ev.Conn, h.Version
+	a.Met(h)
 	a.unponged, a.since = 0, m.now
 	if a.registered == 0 {
 		a.registered = m.now
@@ -182,7 +171,7 @@ func (m *Machine) adopt(a *agent, held hello.Holdings, infos []*mesos.FrameworkI
 	for _, h := range held.Tasks {
 		f := m.frameworks[h.Key.Framework]
 		if f == nil {
-			f = m.ghost(h.Key.Framework, infos, out)
+			f = m.ghost(a, h.Key.Framework, infos, out)
 		}
 		m.endRemoved(a, f, ended, out)
 		t := a.find(h.Key)
@@ -246,17 +235,25 @@ func (m *Machine) resume(a *agent, t *task, h *linkpb.HeldTask, out *Effects) {
 	}
 }
 
-// ghost is a framework that was removed while one of its agents was away.
-func (m *Machine) ghost(fid id.Framework, infos []*mesos.FrameworkInfo, out *Effects) *framework {
+// ghost is a framework that only an agent knows. It was removed while the agent was away; but
+// where the registry has lost the agent, it may have lost the framework, too, which has a
+// while to return.
+func (m *Machine) ghost(a *agent, fid id.Framework, infos []*mesos.FrameworkInfo, out *Effects) *framework {
 	f := newFramework(fid, "")
+	f.removed = true
 	f.setInfo(&mesos.FrameworkInfo{User: proto.String(""), Name: proto.String("")})
 	for _, info := range infos {
 		if info.GetId().GetValue() == string(fid) {
 			f.setInfo(info)
+			f.removed = !a.stranger
 		}
 	}
-	f.removed = true
 	m.frameworks[fid] = f
+	if !f.removed {
+		f.recovered, f.principal, f.registered = true, f.info.GetPrincipal(), m.now
+		m.frameworkDeadline(f, m.cfg.ReconnectGrace)
+		m.persistFramework(f, out)
+	}
 	m.tellFrameworkAdded(f, out)
 	return f
 }
@@ -268,8 +265,7 @@ func (m *Machine) agentMessage(ev AgentMessage, out *Effects) {
 		return // an older connection of an agent that has a newer one
 	}
 	a.unponged = 0
-	if a.confirmed != a.incarnation {
-		a.confirmed = a.incarnation
+	if a.Confirm() {
 		m.persistAgent(a, out)
 	}
 	switch body := ev.Message.GetBody().(type) {

@@ -25,20 +25,6 @@ func (m *Machine) allocatorAgent(a *agent) *allocatorpb.Agent {
 	total, _ := m.ledger.Total(a.id)
 	return &allocatorpb.Agent{
 		Id: string(a.id), Hostname: a.info.GetHostname(), Total: total.Contract(),
-		Holdings: contractHoldings(m.ledger.Holdings(a.id)), Attributes: a.info.Attributes, Domain: a.info.Domain,
-	}
-}
-
-func contractHoldings(all []ledger.Holding) []*allocatorpb.Holding {
-	list := make([]*allocatorpb.Holding, 0, len(all))
-	for _, h := range all {
-		list = append(list, contractHolding(h))
-	}
-	return list
-}
-
-func contractHolding(h ledger.Holding) *allocatorpb.Holding {
-	return &allocatorpb.Holding{
-		AgentId: string(h.Agent), FrameworkId: string(h.Framework), Role: h.Role, Resources: h.Resources.Contract(),
+		Holdings: ledger.ContractHoldings(m.ledger.Holdings(a.id)), Attributes: a.info.Attributes, Domain: a.info.Domain,
 	}
 }

@@ -171,7 +171,7 @@ func (m *Machine) adoptExecutors(a *agent, held []hello.Executor, infos []*mesos
 	for _, h := range held {
 		f := m.frameworks[h.Key.Framework]
 		if f == nil {
-			f = m.ghost(h.Key.Framework, infos, out)
+			f = m.ghost(a, h.Key.Framework, infos, out)
 		}
 		m.endRemoved(a, f, ended, out)
 		e := a.executors[h.Key]

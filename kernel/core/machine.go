@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/asked"
+	"github.com/gantry-project/gantry/kernel/core/hello"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -46,6 +48,7 @@ const (
 	agentDeadline = iota
 	frameworkDeadline
 	offerDeadline
+	answerDeadline
 )
 
 const (
@@ -67,6 +70,7 @@ const (
 type Machine struct {
 	cfg    Config
 	now    step.Time
+	start  step.Time // of Recovered
 	ledger *ledger.Ledger
 
 	agents     map[id.Agent]*agent
@@ -80,6 +84,7 @@ type Machine struct {
 	weights    map[string]int64 // thousandths, positive, of the roles that have one
 	watchers   []id.Stream      // oldest first
 	ended      States
+	asked      asked.Questions
 
 	allocator allocator
 	deadlines step.Deadlines
@@ -102,11 +107,10 @@ type agent struct {
 	announced   bool // to the allocator in office
 	unreachable bool
 	recovered   bool // admitted by an earlier master and not seen yet
+	stranger    bool // came with an id that the registry did not have
 	since       step.Time
 	registered  step.Time
-	// incarnation and stream are those of the latest Hello; confirmed is the last
-	// incarnation that said anything after its welcome, and so has it on record.
-	incarnation, stream, confirmed uint64
+	hello.Known
 	// deadline is of the next ping, or of giving up while disconnected.
 	deadline step.Time
 	unponged int
@@ -283,6 +287,8 @@ func (m *Machine) expire(out *Effects) {
 			if offer := m.offers[id.Offer(o.ID)]; offer != nil && m.due(offer.deadline, o) {
 				m.rescind(offer, noFilter, out)
 			}
+		case answerDeadline:
+			m.answer(id.Agent(o.ID), out)
 		}
 	}
 }

@@ -8,19 +8,6 @@ import (
 // States counts by state of tasks.
 type States [mesos.TaskState_TASK_UNKNOWN + 1]uint64
 
-// Amounts are thousandths of scalars by name; what is revocable is apart.
-type Amounts struct{ Firm, Revocable map[string]int64 }
-
-func (a Amounts) add(all ledger.Resources) {
-	for r := range all.All() {
-		if r.Revocable {
-			a.Revocable[r.Name] += r.Milli
-		} else {
-			a.Firm[r.Name] += r.Milli
-		}
-	}
-}
-
 // Tally is the cluster in numbers.
 type Tally struct {
 	// Agents that are connected, that are away, and that were given up.
@@ -28,17 +15,16 @@ type Tally struct {
 	// Subscribed and Unsubscribed are frameworks.
 	Subscribed, Unsubscribed, Offers int
 	// Total of the agents that are not given up, and what tasks and executors use of it.
-	Total, Used Amounts
+	Total, Used ledger.Scalars
 	// Tasks as they are, and as they ended since the master's start.
 	Tasks, Ended States
 }
 
 // Tally counts the cluster; it costs a walk over agents and tasks.
 func (m *Machine) Tally() Tally {
-	amounts := func() Amounts { return Amounts{map[string]int64{}, map[string]int64{}} }
 	t := Tally{
 		Subscribed: len(m.streams), Unsubscribed: len(m.frameworks) - len(m.streams), Offers: len(m.offers),
-		Total: amounts(), Used: amounts(), Ended: m.ended,
+		Ended: m.ended,
 	}
 	for aid, a := range m.agents { // any order: sums
 		switch {
@@ -50,15 +36,15 @@ func (m *Machine) Tally() Tally {
 			t.Disconnected++
 		}
 		total, _ := m.ledger.Total(aid)
-		t.Total.add(total)
+		t.Total.Add(total)
 		for _, task := range a.tasks { // any order: sums
 			t.Tasks[task.state]++
 			if task.held {
-				t.Used.add(task.resources)
+				t.Used.Add(task.resources)
 			}
 		}
 		for _, e := range sortedExecutors(a) {
-			t.Used.add(e.resources)
+			t.Used.Add(e.resources)
 		}
 	}
 	return t

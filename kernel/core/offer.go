@@ -139,7 +139,7 @@ func (m *Machine) recovered(h ledger.Holding, refuse time.Duration, out *Effects
 		return
 	}
 	m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Recovered{Recovered: &allocatorpb.Recovered{
-		Holding:     contractHolding(h),
+		Holding:     h.Contract(),
 		RefuseNanos: int64(refuse),
 	}}}, out)
 }

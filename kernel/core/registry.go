@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/core/corepb"
+	"github.com/gantry-project/gantry/kernel/core/hello"
 	"github.com/gantry-project/gantry/kernel/core/registry"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/step"
@@ -21,6 +22,7 @@ func (m *Machine) recover(ev Recovered, out *Effects) {
 	if err != nil {
 		panic("core: the registry was not checked: " + err.Error())
 	}
+	m.start = m.now
 	for _, r := range records.Agents {
 		m.recoverAgent(r)
 	}
@@ -34,7 +36,8 @@ func (m *Machine) recover(ev Recovered, out *Effects) {
 
 func (m *Machine) recoverAgent(r *corepb.AgentRecord) {
 	a := newAgent(id.Agent(r.Info.GetId().GetValue()))
-	a.info, a.since, a.confirmed = r.Info, m.now, r.Registered
+	a.info, a.since = r.Info, m.now
+	a.Known = hello.Known{Confirmed: r.Registered, Home: r.Home, Boot: r.BootId}
 	a.unreachable, a.recovered = r.UnreachableNanos != 0, true
 	m.agents[a.id] = a
 	if a.unreachable {
@@ -73,7 +76,7 @@ func (m *Machine) recoverFramework(r *corepb.FrameworkRecord, out *Effects) {
 }
 
 func (m *Machine) persistAgent(a *agent, out *Effects) {
-	r := &corepb.AgentRecord{Info: a.info, Registered: a.confirmed}
+	r := &corepb.AgentRecord{Info: a.info, Registered: a.Confirmed, Home: a.Home, BootId: a.Boot}
 	if a.unreachable {
 		r.UnreachableNanos = int64(a.since)
 	}

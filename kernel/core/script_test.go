@@ -28,8 +28,9 @@ func sortedKeys[K cmp.Ordered, V any](all map[K]V) []K { return slices.Sorted(ma
 // is an event:
 //
 //	restart [after=10s] | tick after=10s | deadline
-//	hello conn=1 [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [start=N] [nth=N] [registered=N]
-//	      [held=(t1=RUNNING,...) each="cpus:1" f=F [head=STARTING]]
+//	lose key=agent/A
+//	hello conn=1 [boot=B] [agent=A] [resources="cpus:4;mem:1024"] [epoch=N] [start=N] [nth=N] [registered=N]
+//	      [held=(t1=RUNNING,...) each="cpus:1" f=F [knows] [head=STARTING]]
 //	gone conn=1 | pong conn=1 | update conn=1 f=F t=T state=RUNNING [latest=FINISHED] [repeated] uuid=u
 //	allocator up|down | grant f=F a=A [role=*] [epoch=1] [mode=shared] resources="cpus:1"
 //	subscribe stream=s [id=F] [timeout=60] [roles=a,b] [aware] [plugin=P]
@@ -92,6 +93,8 @@ func (s script) play() string {
 		}
 		c.now = c.now.Add(after)
 		c.step(core.Tick{})
+	case "lose":
+		delete(c.registry, s.arg("key", ""))
 	case "deadline":
 		at, some := c.m.NextDeadline()
 		if !some {
@@ -145,6 +148,7 @@ func (s script) hello() {
 	agent := s.arg("agent", "")
 	h := hello("host", agent, s.arg("resources", "cpus:4;mem:1024"), s.number("epoch", 0))
 	h.Incarnation, h.Stream, h.Registered, h.Home = s.number("start", 0), s.number("nth", 0), s.number("registered", 0), "here"
+	h.BootId = s.arg("boot", "")
 	for _, held := range s.list("held") {
 		name, state, _ := strings.Cut(held, "=")
 		n := mesos.TaskState(mesos.TaskState_value["TASK_"+state])
@@ -153,6 +157,9 @@ func (s script) hello() {
 		if s.d.HasArg("head") {
 			h.Tasks[len(h.Tasks)-1].Unacknowledged = status(name, agent, s.state("head"), "head")
 		}
+	}
+	if s.d.HasArg("knows") {
+		h.Frameworks = append(h.Frameworks, frameworkInfo(s.arg("f", ""), 60, nil))
 	}
 	h.Executors = s.heldExecutors()
 	s.c.step(core.AgentHello{Conn: s.number("conn", 1), Hello: h})

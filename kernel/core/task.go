@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -187,7 +188,11 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 		}
 		return
 	}
-	if u.GetRepeated() && bytes.Equal(t.pending.GetUuid(), s.GetUuid()) {
+	switch told := bytes.Equal(t.told.GetUuid(), s.GetUuid()); {
+	case told && t.pending == nil: // the agent said it again before the acknowledgement reached it
+		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
+		return
+	case told && u.GetRepeated():
 		return // the framework has it
 	}
 	t.pending, t.told = s, s
@@ -287,8 +292,10 @@ func (m *Machine) reconcile(f *framework, tasks []*schedulerpb.Call_Reconcile_Ta
 	for _, asked := range tasks {
 		if t := f.tasks[id.Task(asked.GetTaskId().GetValue())]; t != nil {
 			m.reconcileKnown(f, t, out)
-		} else if v, known := m.unknownTask(asked.GetAgentId()); known {
+		} else if v, at := m.unknownTask(f, asked.GetAgentId()); at <= m.now {
 			m.notifyUpdate(f, m.status(f, asked.GetTaskId(), asked.AgentId, v), out)
+		} else if aid := asked.GetAgentId().GetValue(); m.asked.Add(id.Agent(aid), id.TaskKey{Framework: f.id, Task: id.Task(asked.GetTaskId().GetValue())}) {
+			m.deadlines.Add(at, step.Owner{Kind: answerDeadline, ID: aid})
 		}
 	}
 }
@@ -312,14 +319,37 @@ func (m *Machine) reconcileKnown(f *framework, t *task, out *Effects) {
 	m.notifyUpdate(f, s, out)
 }
 
-// unknownTask says what is known of a task from its agent alone; nothing while an agent
-// of an earlier master may still come with it.
-func (m *Machine) unknownTask(aid *mesos.AgentID) (verdict, bool) {
-	v := verdict{reason: mesos.TaskStatus_REASON_RECONCILIATION}
+// answer says what was asked about tasks of an agent, which is back or was waited for.
+func (m *Machine) answer(aid id.Agent, out *Effects) {
+	for _, key := range m.asked.Take(aid) {
+		q := &schedulerpb.Call_Reconcile_Task{TaskId: &mesos.TaskID{Value: proto.String(string(key.Task))}}
+		if aid != "" {
+			q.AgentId = &mesos.AgentID{Value: proto.String(string(aid))}
+		}
+		if f := m.frameworks[key.Framework]; f != nil && !f.removed {
+			m.reconcile(f, []*schedulerpb.Call_Reconcile_Task{q}, out)
+		}
+	}
+}
+
+// unknownTask says what is known of a task from its agent alone, or, while an agent of an
+// earlier master may still come with it, when to look again. The records of such an agent
+// and its framework may be lost; but what this master launched it knows.
+func (m *Machine) unknownTask(f *framework, aid *mesos.AgentID) (v verdict, at step.Time) {
+	v.reason = mesos.TaskStatus_REASON_RECONCILIATION
 	a := m.agents[id.Agent(aid.GetValue())]
+	older := !strings.HasPrefix(string(f.id), m.cfg.ID+"-")
 	switch {
-	case a != nil && a.recovered && !a.unreachable, aid == nil && m.anyRecovered():
-		return v, false
+	case a != nil && a.recovered && !a.unreachable:
+		return v, max(a.deadline, m.now+1)
+	case aid == nil && m.anyRecovered():
+		return v, m.now.Add(m.cfg.ReconnectGrace)
+	case aid == nil && older && f.registered >= m.start:
+		at = m.start.Add(m.cfg.ReconnectGrace)
+	case aid != nil && a == nil && older:
+		at = m.start.Add(m.cfg.ReregisterTimeout)
+	}
+	switch {
 	case a != nil && a.unreachable:
 		v.state, v.message = mesos.TaskState_TASK_UNREACHABLE, "Reconciliation: Task is unreachable"
 	case a != nil:
@@ -327,7 +357,7 @@ func (m *Machine) unknownTask(aid *mesos.AgentID) (verdict, bool) {
 	default:
 		v.state, v.message = mesos.TaskState_TASK_UNKNOWN, "Reconciliation: Task is unknown"
 	}
-	return v, true
+	return v, at
 }
 
 func (m *Machine) anyRecovered() bool {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/rules"
 	"github.com/gantry-project/gantry/kernel/step"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
@@ -34,7 +35,7 @@ func (m *Machine) viewAgent(a *agent) *masterpb.Response_GetAgents_Agent {
 	return &masterpb.Response_GetAgents_Agent{
 		AgentInfo: a.info, Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
 		Version: proto.String(a.version), RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.since),
-		TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
+		Capabilities: rules.AgentCapabilities(), TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	resourcepb "github.com/gantry-project/gantry/sdk/proto/gantry/resource/v1"
 )
 
@@ -69,4 +70,20 @@ func (r Resources) Contract() []*resourcepb.Resource {
 		out[i] = p
 	}
 	return out
+}
+
+// Contract is the holding as allocators know it.
+func (h Holding) Contract() *allocatorpb.Holding {
+	return &allocatorpb.Holding{
+		AgentId: string(h.Agent), FrameworkId: string(h.Framework), Role: h.Role, Resources: h.Resources.Contract(),
+	}
+}
+
+// ContractHoldings is Contract of each.
+func ContractHoldings(all []Holding) []*allocatorpb.Holding {
+	list := make([]*allocatorpb.Holding, 0, len(all))
+	for _, h := range all {
+		list = append(list, h.Contract())
+	}
+	return list
 }

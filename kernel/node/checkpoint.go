@@ -40,7 +40,8 @@ type Checkpoint struct {
 }
 
 // Decode reads a checkpoint from the writes that made it. An error names the record
-// that can't be right: an agent must not go on as if its task did not exist.
+// that can't be right: an agent must not go on as if its task did not exist. Frameworks are
+// those on record, and those of which only a task or an executor is.
 func Decode(records []step.Write) (Checkpoint, error) {
 	var c Checkpoint
 	known, owned := map[string]bool{}, map[string]bool{}
@@ -79,7 +80,8 @@ func Decode(records []step.Write) (Checkpoint, error) {
 	hosts := map[string]string{}
 	for _, e := range c.Executors {
 		key := e.FrameworkId + "/" + e.GetInfo().GetExecutorId().GetValue()
-		err := validExecutor(e, known)
+		c.rebuild(e.FrameworkId, known)
+		err := validExecutor(e)
 		if err == nil && owned[e.ContainerId] {
 			err = fmt.Errorf("its container %s is another executor's, too", e.ContainerId)
 		}
@@ -89,7 +91,8 @@ func Decode(records []step.Write) (Checkpoint, error) {
 		owned[e.ContainerId], hosts[e.ContainerId] = true, key
 	}
 	for _, t := range c.Tasks {
-		err := validTask(t, known)
+		c.rebuild(t.FrameworkId, known)
+		err := validTask(t)
 		custom := t.GetInfo().GetExecutor()
 		switch {
 		case err != nil:
@@ -120,7 +123,18 @@ func (c Checkpoint) CheckHome(home string) error {
 		c.Agent.GetAgentId(), made, home)
 }
 
-func validTask(t *nodepb.Task, frameworks map[string]bool) error {
+// rebuild makes up for the lost record of a framework that has a task or an executor: what
+// counts about it is its id, and with its next task comes the rest.
+func (c *Checkpoint) rebuild(fid string, known map[string]bool) {
+	if !known[fid] {
+		known[fid] = true
+		c.Frameworks = append(c.Frameworks, &nodepb.Framework{Info: &mesos.FrameworkInfo{
+			Id: &mesos.FrameworkID{Value: &fid}, User: proto.String(""), Name: proto.String("(its record was lost)"),
+		}})
+	}
+}
+
+func validTask(t *nodepb.Task) error {
 	switch {
 	case rules.ID(t.FrameworkId) != nil || rules.ID(t.GetInfo().GetTaskId().GetValue()) != nil:
 		return fmt.Errorf("its id is not one")
@@ -128,8 +142,6 @@ func validTask(t *nodepb.Task, frameworks map[string]bool) error {
 		return fmt.Errorf("it names no container")
 	case t.Latest == nil:
 		return fmt.Errorf("it has no status")
-	case !frameworks[t.FrameworkId]:
-		return fmt.Errorf("its framework has no record")
 	case t.Kill != nil && (t.Kill.GraceNanos < 0 || t.Kill.GraceNanos > int64(maxGrace)):
 		return fmt.Errorf("a grace of %d ns is not possible", t.Kill.GraceNanos)
 	}
@@ -142,14 +154,12 @@ func validTask(t *nodepb.Task, frameworks map[string]bool) error {
 	return taskOf(t, 0).check()
 }
 
-func validExecutor(e *nodepb.Executor, frameworks map[string]bool) error {
+func validExecutor(e *nodepb.Executor) error {
 	switch {
 	case rules.ID(e.FrameworkId) != nil || rules.ID(e.GetInfo().GetExecutorId().GetValue()) != nil:
 		return fmt.Errorf("its id is not one")
 	case e.ContainerId == "":
 		return fmt.Errorf("it names no container")
-	case !frameworks[e.FrameworkId]:
-		return fmt.Errorf("its framework has no record")
 	case e.Shutdown != nil && (e.Shutdown.GraceNanos < 0 || e.Shutdown.GraceNanos > int64(maxGrace)):
 		return fmt.Errorf("a grace of %d ns is not possible", e.Shutdown.GraceNanos)
 	}

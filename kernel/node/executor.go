@@ -493,14 +493,13 @@ func (m *Machine) executorDue(e *executor) {
 	}
 }
 
-// masterShutdown ends an executor for its framework.
+// masterShutdown ends an executor for its framework. The end of one that is not there was
+// told; to tell it again could be taken for the end of its successor.
 func (m *Machine) masterShutdown(s *linkpb.ShutdownExecutor) {
-	k := executorKey{id.Framework(s.GetFrameworkId().GetValue()), s.GetExecutorId().GetValue()}
-	if e := m.executors[k]; e != nil {
+	e := m.executors[executorKey{id.Framework(s.GetFrameworkId().GetValue()), s.GetExecutorId().GetValue()}]
+	if e != nil {
 		m.shutdown(e, ending{})
-		return
 	}
-	m.missing(k, unseen)
 }
 
 // masterMessage passes a framework's data on to its executor, if that listens.

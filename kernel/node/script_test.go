@@ -26,6 +26,7 @@ import (
 //	subscribe exec=e stream=N [tasks=(t,...)] [said=(t,...) state=RUNNING] | gone stream=N
 //	say exec=e t=t state=RUNNING [uuid=x] | note exec=e | from container=c1-1
 //	shutdown exec=e | message exec=e         the master says
+//	lose framework/f                        a record of the checkpoint
 //	stop [kill] | tick after=10s | deadline | stats
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -49,6 +50,9 @@ func (h *host) command(d *datadriven.TestData) string {
 	}
 	d.MaybeScanArgs(h.t, "epoch", &h.epoch)
 	switch d.Cmd {
+	case "lose":
+		delete(h.disk, d.CmdArgs[0].Key)
+		return ""
 	case "restart":
 		h.boot = arg("boot", h.boot)
 		h.restart()

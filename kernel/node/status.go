@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -49,14 +50,16 @@ func (t *task) executorID() *mesos.ExecutorID {
 	return &mesos.ExecutorID{Value: proto.String(string(t.key.Task))}
 }
 
-// uuid names a status: the incarnation and a counter in the form of RFC 9562's version 8,
-// which leaves the bits to the maker. It's unique on this agent, which is enough: a uuid
-// is only ever compared with those of the same task.
+// uuid names a status in the form of RFC 9562's version 8, which leaves the bits to the maker: 48 of them are a hash of
+// the agent's id, 22 count incarnations and 40 the statuses of one. Frameworks may know a status by its uuid alone,
+// whichever agent it is from.
 func (m *Machine) uuid() []byte {
 	m.uuids++
+	agent := fnv.New64a()
+	agent.Write([]byte(m.agentID)) // never fails
 	var high, low [8]byte
-	binary.BigEndian.PutUint64(high[:], m.incarnation<<16|0x8000)
-	binary.BigEndian.PutUint64(low[:], m.uuids|1<<63)
+	binary.BigEndian.PutUint64(high[:], agent.Sum64()&^0xffff|0x8000)
+	binary.BigEndian.PutUint64(low[:], 1<<63|m.incarnation&(1<<22-1)<<40|m.uuids&(1<<40-1))
 	return append(high[:], low[:]...)
 }
 

@@ -3,6 +3,7 @@ package rules
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
 func framework(t *testing.T, text string) *mesos.FrameworkInfo {
@@ -25,29 +27,29 @@ const multi = `capabilities { type: MULTI_ROLE } `
 
 func TestFrameworkInfo(t *testing.T) {
 	tests := map[string]struct{ info, want string }{
-		"default role":          {``, ""},
-		"one role":              {`role: "eng"`, ""},
-		"bad role":              {`role: "-eng"`, "'FrameworkInfo.role' is not a valid role: Role component '-eng' is invalid because it starts with a dash"},
-		"roles of a single":     {`roles: "eng"`, "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"},
-		"role of a multi":       {multi + `role: "eng"`, "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"},
-		"no roles":              {multi, ""},
-		"several roles":         {multi + `roles: "eng" roles: "*" roles: "eng/web"`, ""},
-		"duplicate roles":       {multi + `roles: "b" roles: "a" roles: "b" roles: "a" roles: "b"`, "'FrameworkInfo.roles' contains duplicate items: { a, b }"},
-		"bad roles":             {multi + `roles: "eng" roles: "a/.."`, "'FrameworkInfo.roles' contains invalid role: Role 'a/..' cannot include '..' as a component"},
-		"no id yet":             {`id { value: "" }`, ""},
-		"bad id":                {`id { value: "a/b" }`, "'a/b' contains invalid characters"},
-		"long timeout":          {`failover_timeout: 9e9`, ""},
-		"timeout no number":     {`failover_timeout: nan`, "The framework failover_timeout (NaN) is invalid"},
+		"default role": {``, ""},
+		"one role":     {`role: "eng"`, ""},
+		"bad role":     {`role: "-eng"`, "'FrameworkInfo.role' is not a valid role: Role component '-eng' is invalid because it starts with a dash"},
+		"'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable": {`roles: "eng"`, "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"},
+		"'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable":      {multi + `role: "eng"`, "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"},
+		"no roles":      {multi, ""},
+		"several roles": {multi + `roles: "eng" roles: "*" roles: "eng/web"`, ""},
+		"'FrameworkInfo.roles' contains duplicate items: %s": {multi + `roles: "b" roles: "a" roles: "b" roles: "a" roles: "b"`, "'FrameworkInfo.roles' contains duplicate items: { a, b }"},
+		"bad roles":    {multi + `roles: "eng" roles: "a/.."`, "'FrameworkInfo.roles' contains invalid role: Role 'a/..' cannot include '..' as a component"},
+		"no id yet":    {`id { value: "" }`, ""},
+		"bad id":       {`id { value: "a/b" }`, "'a/b' contains invalid characters"},
+		"long timeout": {`failover_timeout: 9e9`, ""},
+		"The framework failover_timeout (%g) is invalid": {`failover_timeout: nan`, "The framework failover_timeout (NaN) is invalid"},
 		"endless timeout":       {`failover_timeout: inf`, "The framework failover_timeout (+Inf) is invalid"},
 		"timeout out of bounds": {`failover_timeout: 1e10`, "The framework failover_timeout (1e+10) is invalid"},
 		"offer filters":         {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: 1 } } } } } }`, ""},
-		"offer filters without quantities": {`offer_filters { key: "*" value { min_allocatable_resources { quantities {} } } }`,
+		"Resource quantities must contain at least one quantity": {`offer_filters { key: "*" value { min_allocatable_resources { quantities {} } } }`,
 			"Resource quantities must contain at least one quantity"},
-		"offer filters with a negative quantity": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: -1 } } } } } }`,
+		"Negative values not supported": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: -1 } } } } } }`,
 			"Invalid resource quantity for 'cpus': Negative values not supported"},
-		"offer filters with an infinite quantity": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: inf } } } } } }`,
+		"Infinite values not supported": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: inf } } } } } }`,
 			"Invalid resource quantity for 'cpus': Infinite values not supported"},
-		"offer filters with no number": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: nan } } } } } }`,
+		"NaN not supported": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: nan } } } } } }`,
 			"Invalid resource quantity for 'cpus': NaN not supported"},
 	}
 	for name, test := range tests {
@@ -75,8 +77,8 @@ func TestRoles(t *testing.T) {
 func TestResubscribe(t *testing.T) {
 	const changed = "Changing framework's principal is not allowed."
 	tests := map[string]struct{ old, new, want string }{
-		"nothing":            {`principal: "a"`, `principal: "a"`, ""},
-		"principal":          {`principal: "a"`, `principal: "b"`, changed},
+		"nothing": {`principal: "a"`, `principal: "a"`, ""},
+		"Changing framework's principal is not allowed.": {`principal: "a"`, `principal: "b"`, changed},
 		"principal forgot":   {`principal: "a"`, ``, changed},
 		"principal appeared": {``, `principal: ""`, changed},
 		"roles":              {`role: "a"`, multi + `roles: "b"`, ""},
@@ -91,10 +93,10 @@ func TestResubscribe(t *testing.T) {
 
 func TestPrincipal(t *testing.T) {
 	tests := map[string]struct{ info, authenticated, want string }{
-		"anonymous":     {`principal: "a"`, "", ""},
-		"unsaid":        {``, "a", ""},
-		"the same":      {`principal: "a"`, "a", ""},
-		"somebody else": {`principal: "a"`, "b", "Authenticated principal 'b' does not match principal 'a' set in `FrameworkInfo`"},
+		"anonymous": {`principal: "a"`, "", ""},
+		"unsaid":    {``, "a", ""},
+		"the same":  {`principal: "a"`, "a", ""},
+		"Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`": {`principal: "a"`, "b", "Authenticated principal 'b' does not match principal 'a' set in `FrameworkInfo`"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { told(t, Principal(framework(t, test.info), test.authenticated), test.want) })
@@ -102,10 +104,21 @@ func TestPrincipal(t *testing.T) {
 }
 
 func TestSuppressedRoles(t *testing.T) {
-	info := framework(t, multi+`roles: "a" roles: "b"`)
-	told(t, SuppressedRoles(info, nil), "")
-	told(t, SuppressedRoles(info, []string{"b", "a", "b"}), "")
-	told(t, SuppressedRoles(info, []string{"d", "a", "c", "d"}), "Suppressed roles { c, d } are not contained in the set of roles")
+	tests := map[string]struct {
+		info       string
+		suppressed []string
+		want       string
+	}{
+		"none":    {`roles: "a" roles: "b"`, nil, ""},
+		"all":     {`roles: "a" roles: "b"`, []string{"b", "a", "b"}, ""},
+		"of none": {``, []string{"*"}, "Suppressed roles { * } are not contained in the set of roles"},
+		"Suppressed roles %s are not contained in the set of roles": {`roles: "a" roles: "b"`, []string{"d", "a", "c", "d"}, "Suppressed roles { c, d } are not contained in the set of roles"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			told(t, SuppressedRoles(framework(t, multi+test.info), test.suppressed), test.want)
+		})
+	}
 	told(t, SuppressedRoles(framework(t, ``), []string{"*"}), "")
 }
 
@@ -146,5 +159,34 @@ func TestFailoverTimeout(t *testing.T) {
 		if got := FailoverTimeout(framework(t, text)); got != want {
 			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
+	}
+}
+
+func TestUpdateFramework(t *testing.T) {
+	tests := map[string]struct{ info, more, authenticated, want string }{
+		"nothing":          {`principal: "p"`, ``, "p", ""},
+		"roles":            {multi + `principal: "p" roles: "a" roles: "b"`, `suppressed_roles: "b"`, "", ""},
+		"timeout":          {`principal: "p" failover_timeout: 7`, ``, "", ""},
+		"not a framework":  {`principal: "p" role: "/"`, ``, "", "'FrameworkInfo.role' is not a valid role: Role '/' cannot start with a slash"},
+		"suppressed roles": {`principal: "p"`, `suppressed_roles: "b"`, "", "Suppressed roles { b } are not contained in the set of roles"},
+		"somebody else":    {`principal: "p"`, ``, "q", "Authenticated principal 'q' does not match principal 'p' set in `FrameworkInfo`"},
+		"principal":        {`principal: "q"`, ``, "", "Changing framework's principal is not allowed."},
+		"Updating 'FrameworkInfo.user' is unsupported; attempted to update from '%s' to '%s'": {`principal: "p" user: "v"`, ``, "",
+			"Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'u' to 'v'"},
+		"Updating 'FrameworkInfo.checkpoint' is unsupported; attempted to update from '%t' to '%t'": {`principal: "p" checkpoint: true`, ``, "",
+			"Updating 'FrameworkInfo.checkpoint' is unsupported; attempted to update from 'false' to 'true'"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			update := &schedulerpb.Call_UpdateFramework{}
+			info := `name: "n" ` + test.info
+			if !strings.Contains(info, "user:") {
+				info = `user: "u" ` + info
+			}
+			if err := prototext.Unmarshal([]byte(`framework_info { `+info+` } `+test.more), update); err != nil {
+				t.Fatal(err)
+			}
+			told(t, UpdateFramework(framework(t, `principal: "p"`), update, test.authenticated), test.want)
+		})
 	}
 }

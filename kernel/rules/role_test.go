@@ -1,39 +1,42 @@
-package rules_test
+package rules
 
 import (
 	"math"
+	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/gantry-project/gantry/kernel/ledger"
-	"github.com/gantry-project/gantry/kernel/rules"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 func TestWeight(t *testing.T) {
-	for _, x := range []struct {
+	for name, test := range map[string]struct {
 		role   string
 		weight float64
 		milli  int64
-		err    string
+		want   string
 	}{
-		{" eng/web ", 2.5, 2500, ""},
-		{"eng", 0.0005, 1, ""},
-		{"eng", 1e9, 1e12, ""},
-		{"eng", 0.0004, 0, "Invalid weight '0.0004' of role 'eng': Weights are between 0.001 and 1e+09"},
-		{"eng", 1e9 + 1, 0, "Invalid weight '1.000000001e+09' of role 'eng': Weights are between 0.001 and 1e+09"},
-		{"eng", math.Inf(1), 0, "Invalid weight '+Inf' of role 'eng': Weights are between 0.001 and 1e+09"},
-		{"eng", 0, 0, "Invalid weight '0' of role 'eng': Weights must be positive"},
-		{"eng", -1, 0, "Invalid weight '-1' of role 'eng': Weights must be positive"},
-		{"eng", math.NaN(), 0, "Invalid weight 'NaN' of role 'eng': Weights must be positive"},
-		{"", 1, 0, "Invalid role '': Role names cannot be the empty string"},
-		{"/eng", 1, 0, "Invalid role '/eng': Role '/eng' cannot start with a slash"},
+		"of a role below others": {" eng/web ", 2.5, 2500, ""},
+		"rounded up":             {"eng", 0.0005, 1, ""},
+		"the largest":            {"eng", 1e9, 1e12, ""},
+		"too small":              {"eng", 0.0004, 0, "Invalid weight '0.0004' of role 'eng': Weights are between 0.001 and 1e+09"},
+		"too large":              {"eng", 1e9 + 1, 0, "Invalid weight '1.000000001e+09' of role 'eng': Weights are between 0.001 and 1e+09"},
+		"Invalid weight '%g' of role '%s': Weights are between 0.001 and %g": {"eng", math.Inf(1), 0, "Invalid weight '+Inf' of role 'eng': Weights are between 0.001 and 1e+09"},
+		"zero":     {"eng", 0, 0, "Invalid weight '0' of role 'eng': Weights must be positive"},
+		"negative": {"eng", -1, 0, "Invalid weight '-1' of role 'eng': Weights must be positive"},
+		"Invalid weight '%g' of role '%s': Weights must be positive": {"eng", math.NaN(), 0, "Invalid weight 'NaN' of role 'eng': Weights must be positive"},
+		"of no role":    {"", 1, 0, "Invalid role '': Role names cannot be the empty string"},
+		"of a bad role": {"/eng", 1, 0, "Invalid role '/eng': Role '/eng' cannot start with a slash"},
+		"the longest":   {strings.Repeat("r", 255), 1, 1000, ""},
+		"Invalid role '%.40s...': it has more than %d bytes": {strings.Repeat("r", 256), 1, 0, "Invalid role '" + strings.Repeat("r", 40) + "...': it has more than 255 bytes"},
 	} {
-		_, milli, err := rules.Weight(&mesos.WeightInfo{Role: &x.role, Weight: &x.weight})
-		if milli != x.milli || (err == nil) != (x.err == "") || err != nil && err.Error() != x.err {
-			t.Errorf("%q %g: %d, %v; want %d, %s", x.role, x.weight, milli, err, x.milli, x.err)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, milli, err := Weight(&mesos.WeightInfo{Role: &test.role, Weight: &test.weight})
+			told(t, err, test.want)
+			if milli != test.milli {
+				t.Errorf("%d thousandths, want %d", milli, test.milli)
+			}
+		})
 	}
 }
 
@@ -41,27 +44,36 @@ func TestCapable(t *testing.T) {
 	in := func(region string) *mesos.DomainInfo {
 		return &mesos.DomainInfo{FaultDomain: &mesos.DomainInfo_FaultDomain{Region: &mesos.DomainInfo_FaultDomain_RegionInfo{Name: &region}}}
 	}
-	refined := `[{"type":"static","role":"a"},{"type":"dynamic","role":"a/b"}]`
-	for _, x := range []struct {
-		resource ledger.Resource
-		region   string
-		needs    mesos.FrameworkInfo_Capability_Type
+	lacks := func(what, capability string) string {
+		return what + " is for frameworks with the capability " + capability + ", which framework F lacks"
+	}
+	const reserved = `[{"type":"static","role":"a"}]`
+	const refined = `[{"type":"static","role":"a"},{"type":"dynamic","role":"a/b"}]`
+	for name, test := range map[string]struct {
+		key    ledger.Key
+		region string
+		needs  mesos.FrameworkInfo_Capability_Type
+		want   string
 	}{
-		{ledger.Resource{Key: ledger.Key{Name: "cpus"}, Milli: 1000}, "home", 0},
-		{ledger.Resource{Key: ledger.Key{Name: "cpus"}, Milli: 1000}, "", 0},
-		{ledger.Resource{Key: ledger.Key{Name: "cpus"}, Milli: 1000}, "away", mesos.FrameworkInfo_Capability_REGION_AWARE},
-		{ledger.Resource{Key: ledger.Key{Name: "gpus"}, Milli: 1000}, "home", mesos.FrameworkInfo_Capability_GPU_RESOURCES},
-		{ledger.Resource{Key: ledger.Key{Name: "cpus", Revocable: true}, Milli: 1000}, "home", mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES},
-		{ledger.Resource{Key: ledger.Key{Name: "disk", Shared: true}, Milli: 1000}, "home", mesos.FrameworkInfo_Capability_SHARED_RESOURCES},
-		{ledger.Resource{Key: ledger.Key{Name: "mem", Reservation: `[{"type":"static","role":"a"}]`}, Milli: 1000}, "home", 0},
-		{ledger.Resource{Key: ledger.Key{Name: "mem", Reservation: refined}, Milli: 1000}, "home", mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT},
+		"plain resources":    {ledger.Key{Name: "cpus"}, "home", 0, ""},
+		"of no region":       {ledger.Key{Name: "cpus"}, "", 0, ""},
+		"reserved resources": {ledger.Key{Name: "mem", Reservation: reserved}, "home", 0, ""},
+		"of another region":  {ledger.Key{Name: "cpus"}, "away", mesos.FrameworkInfo_Capability_REGION_AWARE, lacks("An agent in the region away", "REGION_AWARE")},
+		"%s is for frameworks with the capability %s, which framework %s lacks": {ledger.Key{Name: "gpus"}, "home",
+			mesos.FrameworkInfo_Capability_GPU_RESOURCES, lacks("A GPU", "GPU_RESOURCES")},
+		"revocable resources": {ledger.Key{Name: "cpus", Revocable: true}, "home", mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES, lacks("Revocable cpus", "REVOCABLE_RESOURCES")},
+		"shared resources":    {ledger.Key{Name: "disk", Shared: true}, "home", mesos.FrameworkInfo_Capability_SHARED_RESOURCES, lacks("Shared disk", "SHARED_RESOURCES")},
+		"refined reservations": {ledger.Key{Name: "mem", Reservation: refined}, "home",
+			mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT, lacks("A reservation within another", "RESERVATION_REFINEMENT")},
 	} {
-		f := &mesos.FrameworkInfo{Id: &mesos.FrameworkID{Value: proto.String("F")}}
-		without := rules.Capable(f, ledger.Of(x.resource), in(x.region), in("home"))
-		f.Capabilities = []*mesos.FrameworkInfo_Capability{{Type: x.needs.Enum()}}
-		with := rules.Capable(f, ledger.Of(x.resource), in(x.region), in("home"))
-		if (without == nil) != (x.needs == 0) || with != nil {
-			t.Errorf("%+v in %q: without %s %v, with it %v", x.resource, x.region, x.needs, without, with)
-		}
+		t.Run(name, func(t *testing.T) {
+			f := framework(t, `id { value: "F" }`)
+			one := ledger.Of(ledger.Resource{Key: test.key, Milli: 1000})
+			told(t, Capable(f, one, in(test.region), in("home")), test.want)
+			f.Capabilities = []*mesos.FrameworkInfo_Capability{{Type: test.needs.Enum()}}
+			if err := Capable(f, one, in(test.region), in("home")); err != nil {
+				t.Errorf("with the capability: %v", err)
+			}
+		})
 	}
 }

@@ -86,3 +86,17 @@ func supportedCommand(c *mesos.CommandInfo) error {
 	}
 	return nil
 }
+
+// MasterCapabilities are what clients may expect of a master: agents may come back with other
+// resources than they had.
+func MasterCapabilities() []*mesos.MasterInfo_Capability {
+	return []*mesos.MasterInfo_Capability{{Type: mesos.MasterInfo_Capability_AGENT_UPDATE.Enum()}}
+}
+
+// AgentCapabilities are what clients may expect of every agent: tasks of frameworks with
+// several roles, and of roles below others.
+func AgentCapabilities() []*mesos.AgentInfo_Capability {
+	return []*mesos.AgentInfo_Capability{
+		{Type: mesos.AgentInfo_Capability_MULTI_ROLE.Enum()}, {Type: mesos.AgentInfo_Capability_HIERARCHICAL_ROLE.Enum()},
+	}
+}

@@ -174,11 +174,9 @@ func executor(e *mesos.ExecutorInfo, c TaskContext) (ledger.Resources, error) {
 		return none, refuse("ExecutorInfo has an invalid FrameworkID (Actual: %s vs Expected: %s)", e.GetFrameworkId().GetValue(), c.Framework.GetId().GetValue())
 	case e.GetShutdownGracePeriod().GetNanoseconds() < 0:
 		return none, refuse("ExecutorInfo's 'shutdown_grace_period' must be non-negative")
-	// Some clients say UNKNOWN where they mean to say nothing.
-	case e.GetType() != mesos.ExecutorInfo_UNKNOWN && e.GetType() != mesos.ExecutorInfo_CUSTOM:
-		return none, refuse("'ExecutorInfo.type' must be 'CUSTOM'")
-	case e.Command == nil:
-		return none, refuse("'ExecutorInfo.command' must be set")
+	}
+	if err := executorType(e); err != nil {
+		return none, err
 	}
 	if err := command(e.Command); err != nil {
 		return none, refuse("Executor's `CommandInfo` is invalid: %w", err)
@@ -196,6 +194,27 @@ func executor(e *mesos.ExecutorInfo, c TaskContext) (ledger.Resources, error) {
 		return none, refuse("ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID: executor %s runs with another; give this one an id of its own", e.GetExecutorId().GetValue())
 	}
 	return none, nil
+}
+
+// executorType wants an executor of the framework's own, whose command says what it is.
+// Some clients say UNKNOWN where they mean to say nothing.
+func executorType(e *mesos.ExecutorInfo) error {
+	c := e.GetContainer()
+	switch isDefault := e.GetType() == mesos.ExecutorInfo_DEFAULT; {
+	case isDefault && e.Command != nil:
+		return refuse("'ExecutorInfo.command' must not be set for 'DEFAULT' executor")
+	case isDefault && c != nil && c.GetType() != mesos.ContainerInfo_MESOS:
+		return refuse("'ExecutorInfo.container.type' must be 'MESOS' for 'DEFAULT' executor")
+	case isDefault && c.GetMesos().GetImage() != nil:
+		return refuse("'ExecutorInfo.container.mesos.image' must not be set for 'DEFAULT' executor")
+	case isDefault:
+		return refuse("'ExecutorInfo.type' must be 'CUSTOM'")
+	case e.Command == nil && e.GetType() == mesos.ExecutorInfo_CUSTOM:
+		return refuse("'ExecutorInfo.command' must be set for 'CUSTOM' executor")
+	case e.Command == nil:
+		return refuse("'ExecutorInfo.command' must be set")
+	}
+	return nil
 }
 
 // sameExecutor compares an executor with the one that runs, in all that a framework says.

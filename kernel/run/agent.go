@@ -96,14 +96,15 @@ type Containers interface {
 // Agent runs a node.Machine: one goroutine owns it, makes its writes durable and does
 // what it asks; all others send events.
 type Agent struct {
-	cfg    AgentConfig
-	node   *node.Machine
-	events chan agentEvent
-	done   chan struct{} // closed when Run returns
-	work   chan struct{} // a slot for each preparation or clean-up
-	wait   sync.WaitGroup
-	id     atomic.Value // the machine's AgentID, a string, for everybody
-	trace  *tracer
+	cfg     AgentConfig
+	started time.Time
+	node    *node.Machine
+	events  chan agentEvent
+	done    chan struct{} // closed when Run returns
+	work    chan struct{} // a slot for each preparation or clean-up
+	wait    sync.WaitGroup
+	id      atomic.Value // the machine's AgentID, a string, for everybody
+	trace   *tracer
 
 	// What follows belongs to the owner.
 	link      AgentLink // nil while there is none
@@ -113,6 +114,7 @@ type Agent struct {
 	traced    map[string]id.TaskKey // by container, until it is to be forgotten
 	retained  bool
 	executors executorCalls
+	looks     []chan<- struct{} // of who has looked at what may not be durable yet
 	leaving   agentLeaving
 	refused   error
 }
@@ -152,6 +154,7 @@ func NewAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg:       cfg,
+		started:   cfg.Now(),
 		node:      node.New(cfg.Node),
 		events:    make(chan agentEvent, agentEvents),
 		done:      make(chan struct{}),
@@ -265,6 +268,10 @@ func (a *Agent) carryOut(ctx context.Context, out *node.Effects) error {
 	a.id.Store(string(a.node.AgentID()))
 	a.traceEffects(out)
 	a.deliver(ctx, out)
+	for _, seen := range a.looks {
+		close(seen)
+	}
+	a.looks = nil
 	return nil
 }
 
@@ -346,21 +353,24 @@ type AgentSnapshot struct {
 	Stats     node.Stats
 }
 
-// Snapshot asks the owner for the state of the agent.
+// Snapshot asks the owner for the state of the agent. It returns when that is durable: nobody
+// hears of what the death of the agent would undo.
 func (a *Agent) Snapshot(ctx context.Context) (AgentSnapshot, error) {
-	seen := make(chan AgentSnapshot, 1)
+	var s AgentSnapshot // written before seen is closed
+	seen := make(chan struct{})
 	err := a.post(ctx, agentEvent{do: func(context.Context) node.Event {
-		seen <- AgentSnapshot{
+		s = AgentSnapshot{
 			ID: a.node.AgentID(), Linked: a.node.Linked(),
 			Tasks: a.node.Tasks(), Executors: a.node.Executors(), Stats: a.node.Stats(),
 		}
+		a.looks = append(a.looks, seen)
 		return nil
 	}})
 	if err != nil {
 		return AgentSnapshot{}, err
 	}
 	select {
-	case s := <-seen:
+	case <-seen:
 		return s, nil
 	case <-a.done:
 		return AgentSnapshot{}, ErrAgentStopped

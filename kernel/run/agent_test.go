@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,7 @@ type site struct {
 	keepTask bool
 	prepared prepared
 	meter    run.Meter
+	store    store.Store // of the agent that was started last
 }
 
 func newSite(t *testing.T) *site {
@@ -86,6 +88,7 @@ func (s *site) agent() (a *run.Agent, stop func() error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.store = checkpoint
 	ctx, cancel := context.WithCancel(s.t.Context())
 	a, err = run.NewAgent(ctx, run.AgentConfig{
 		Node:  node.Config{Info: &mesos.AgentInfo{Hostname: proto.String("host")}, Version: "test"},
@@ -336,6 +339,46 @@ func TestAgentKeepsTasks(t *testing.T) {
 		t.Fatalf("got %v; want the killed task", m.hello)
 	}
 	m.await("t", mesos.TaskState_TASK_KILLED)
+}
+
+// A task is shown when its record is written, and no sooner: nobody may see one, look for it
+// after a crash, and find that it never was.
+func TestNobodySeesATaskThatIsNotDurable(t *testing.T) {
+	const tasks = 200
+	s := newSite(t)
+	s.prepared.block = make(chan struct{}) // no task gets any further
+	a, stop := s.agent()
+	m := s.accept()
+	var others sync.WaitGroup
+	others.Go(func() {
+		for err := error(nil); err == nil; {
+			_, err = m.Recv()
+		}
+	})
+	others.Go(func() {
+		for shown := 0; shown < tasks; {
+			now, err := a.Snapshot(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, held := range now.Tasks {
+				key := "task/f/" + held.Info.GetTaskId().GetValue()
+				if entries, _, err := s.store.List(t.Context(), key, "", 1); err != nil || len(entries) != 1 {
+					t.Errorf("%s is shown, and the checkpoint has %v of it: %v", key, entries, err)
+					shown = tasks
+				}
+			}
+			shown = max(shown, len(now.Tasks))
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for n := range tasks {
+		m.run(fmt.Sprint("t", n), "exit 0")
+	}
+	others.Wait()
 }
 
 // A stream that ends is dialled again, and a permanent refusal ends the agent.

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/api"
@@ -14,8 +15,12 @@ import (
 )
 
 const (
-	requestWithin   = 30 * time.Second // for a keeper to answer
-	cleanupAttempts = 5                // with longer and longer pauses; then the next start does it
+	requestWithin = 30 * time.Second // for a keeper to answer
+	// A keeper that answers nothing for so long, while the agent leaves, is woken, and then
+	// killed for the next one to do what was asked. One that shuts down has more to do before
+	// it answers.
+	wakeAfter, killAfter, killClosingAfter = 2 * time.Second, 5 * time.Second, 15 * time.Second
+	cleanupAttempts                        = 5 // with longer and longer pauses; then the next start does it
 )
 
 // agentLaunch is a container from the machine's Launch to its start or failure.
@@ -29,6 +34,20 @@ type agentLaunch struct {
 type agentKeeperConn struct {
 	requests chan func(context.Context, AgentKeeper)
 	hangUp   context.CancelFunc
+	keeper   AgentKeeper
+	ended    <-chan struct{}
+	asked    atomic.Int64 // requests so far
+	answered atomic.Int64 // those that are done with
+	closing  atomic.Bool  // the keeper was told to shut down
+	watched  bool         // owner's: rouse looks after it
+}
+
+// keeperProcess is what a keeper may be that runs by itself.
+type keeperProcess interface {
+	// Wake has it go on if it was stopped.
+	Wake() error
+	// Kill ends it, whatever it does; its containers stay.
+	Kill() error
 }
 
 // keep holds a connection to a keeper for as long as the agent wants one. One that held for a
@@ -46,12 +65,16 @@ func (a *Agent) keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil && time.Since(opened) > lasting {
+		switch {
+		case err != nil:
+			a.cfg.Log.Warn("no keeper; trying again", "error", err, "in", pause)
+		case time.Since(opened) > lasting:
 			pause = dialPauseMin
 			a.cfg.Log.Warn("the connection to the keeper ended; dialling again")
 			continue
+		default:
+			a.cfg.Log.Warn("the connection to the keeper ended soon after it was made; dialling again", "after", time.Since(opened), "in", pause)
 		}
-		a.cfg.Log.Warn("no keeper; trying again", "error", err, "in", pause)
 		if !sleep(ctx, pause) {
 			return
 		}
@@ -67,7 +90,10 @@ func (a *Agent) connectKeeper(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &agentKeeperConn{requests: make(chan func(context.Context, AgentKeeper), agentRequests), hangUp: cancel}
+	c := &agentKeeperConn{
+		requests: make(chan func(context.Context, AgentKeeper), agentRequests),
+		hangUp:   cancel, keeper: k, ended: ctx.Done(),
+	}
 	a.wait.Go(func() {
 		for {
 			select {
@@ -75,6 +101,7 @@ func (a *Agent) connectKeeper(ctx context.Context) error {
 				within, done := context.WithTimeout(ctx, requestWithin)
 				request(within, k)
 				done()
+				c.answered.Add(1)
 			case <-ctx.Done():
 				return
 			}
@@ -164,10 +191,51 @@ func (a *Agent) ask(request func(context.Context, AgentKeeper)) {
 	if a.keeper == nil {
 		return
 	}
+	a.keeper.asked.Add(1)
 	select {
 	case a.keeper.requests <- request:
 	default:
 		a.keeper.hangUp()
+	}
+	if process, ok := a.keeper.keeper.(keeperProcess); ok && a.leaving.began && !a.keeper.watched {
+		a.keeper.watched = true
+		c := a.keeper
+		a.wait.Go(func() { a.rouse(c, process) })
+	}
+}
+
+// rouse sees to it that a keeper does not keep the agent from leaving.
+func (a *Agent) rouse(c *agentKeeperConn, process keeperProcess) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	since, answered := time.Now(), c.answered.Load()
+	for woken := false; ; {
+		select {
+		case <-c.ended:
+			return
+		case <-tick.C:
+		}
+		if n := c.answered.Load(); n != answered || n == c.asked.Load() {
+			since, answered, woken = time.Now(), n, false
+		}
+		silent, patience := time.Since(since), killAfter
+		if c.closing.Load() {
+			patience = killClosingAfter
+		}
+		switch {
+		case silent >= patience:
+			a.cfg.Log.Warn("the keeper does not answer and is killed, for the next one to be asked", "for", silent)
+			if err := process.Kill(); err != nil {
+				a.cfg.Log.Error("the keeper stays as it is", "error", err)
+			}
+			return
+		case silent >= wakeAfter && !woken:
+			woken = true
+			a.cfg.Log.Warn("the keeper does not answer and is woken, in case it was stopped", "for", silent)
+			if err := process.Wake(); err != nil {
+				a.cfg.Log.Error("the keeper stays as it is", "error", err)
+			}
+		}
 	}
 }
 
@@ -190,7 +258,7 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 				return node.ContainerFailed{Container: l.Container, Message: err.Error()}
 			}
 			launch.spec = spec
-			a.trace.mark(keyOf(l), api.Mark{Step: "prepared", By: "agent"})
+			a.trace.mark(a.traced[l.Container], api.Mark{Step: "prepared", By: "agent"})
 			a.start(spec)
 			return nil
 		}})
@@ -281,6 +349,7 @@ func (a *Agent) shutdownKeeper() {
 	if a.keeper == nil {
 		return
 	}
+	a.keeper.closing.Store(true)
 	a.ask(func(ctx context.Context, k AgentKeeper) {
 		// Its end is also the connection's, which may be noticed first.
 		if err := k.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {

@@ -1,10 +1,13 @@
 package run
 
 import (
+	"strings"
+
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/step"
 )
 
 // Traces returns what the agent knows of the ways of tasks that were sent to it since it
@@ -15,21 +18,39 @@ func (a *Agent) Traces(framework, task string) []api.Trace { return a.trace.Trac
 func (a *Agent) traceEvent(ev node.Event) {
 	if m, ok := ev.(node.FromMaster); ok && m.Message.GetRun() != nil {
 		r := m.Message.GetRun()
-		a.trace.begin(id.TaskKey{
+		key := id.TaskKey{
 			Framework: id.Framework(r.GetFramework().GetId().GetValue()), Task: id.Task(r.GetTask().GetTaskId().GetValue()),
-		}, api.Mark{Step: "received", By: "agent", At: a.cfg.Now()})
+		}
+		a.trace.begin(key, api.Mark{Step: "received", By: "agent", At: a.cfg.Now()})
+		if r.GetLaunchExecutor() {
+			a.trace.bring(key, r.GetTask().GetExecutor().GetExecutorId().GetValue())
+		}
 	}
 }
 
 // traceEffects notes what the machine has decided and is durable.
 func (a *Agent) traceEffects(out *node.Effects) {
+	for _, w := range out.Persist {
+		if key, ok := taskOf(w); ok {
+			a.trace.mark(key, api.Mark{Step: "checkpointed", By: "agent"})
+		}
+	}
 	for _, ask := range out.Ask {
 		switch ask := ask.(type) {
 		case node.Launch:
 			a.traced[ask.Container] = keyOf(ask)
-			a.trace.mark(keyOf(ask), api.Mark{Step: "checkpointed", By: "agent"})
+			if ask.Executor != nil {
+				a.traced[ask.Container] = a.trace.bringer(keyOf(ask).Framework, ask.Executor.GetExecutorId().GetValue())
+			}
 		case node.Forget:
 			delete(a.traced, ask.Container)
+		}
+	}
+	for _, t := range out.Tell {
+		if task := t.Event.GetLaunch().GetTask(); task != nil {
+			a.trace.mark(id.TaskKey{
+				Framework: id.Framework(task.GetExecutor().GetFrameworkId().GetValue()), Task: id.Task(task.GetTaskId().GetValue()),
+			}, api.Mark{Step: "launched", By: "agent"})
 		}
 	}
 	for _, s := range out.Send {
@@ -48,13 +69,23 @@ func (a *Agent) traceEffects(out *node.Effects) {
 	}
 }
 
-// traceKeeper notes what the keeper did to the container of a command; what an earlier
-// agent launched has no trace.
+// traceKeeper notes what the keeper did to the container of a command, or of an executor that
+// a task brought with it, whose end is none of the task. What an earlier agent launched has no
+// trace.
 func (a *Agent) traceKeeper(container, step string) {
-	a.trace.mark(a.traced[container], api.Mark{Step: step, By: "keeper"})
+	if key := a.traced[container]; step != "ended" || !a.trace.brings(key) {
+		a.trace.mark(key, api.Mark{Step: step, By: "keeper"})
+	}
 }
 
 // keyOf is the task of a launch; that of an executor is for no single one.
 func keyOf(l node.Launch) id.TaskKey {
 	return id.TaskKey{Framework: id.Framework(l.Framework.GetId().GetValue()), Task: id.Task(l.Task.GetTaskId().GetValue())}
+}
+
+// taskOf is the task that a checkpoint is of.
+func taskOf(w step.Write) (key id.TaskKey, ok bool) {
+	path, ok := strings.CutPrefix(w.Key, "task/")
+	framework, task, _ := strings.Cut(path, "/")
+	return id.TaskKey{Framework: id.Framework(framework), Task: id.Task(task)}, ok && w.Value != nil
 }

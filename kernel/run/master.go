@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/rules"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/kernel/store"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -22,7 +24,6 @@ const (
 	masterEvents  = 4096 // waiting for the owner; beyond it senders wait
 	masterBatch   = 512  // events stepped before their effects go on
 	masterCommits = 64   // batches waiting for the disk; beyond it the owner waits
-	streamEvents  = 4096 // waiting for one subscriber; beyond it the subscriber is dropped
 	epochKey      = "master/epoch"
 )
 
@@ -31,7 +32,8 @@ var ErrStopped = errors.New("the master is stopping")
 
 // MasterConfig is what a master needs of the world.
 type MasterConfig struct {
-	// Core is completed by NewMaster: its ID and Epoch come from here.
+	// Core is completed by NewMaster: its ID and Epoch come from here, and what the master
+	// says of its capabilities.
 	Core core.Config
 	// Store has the registry and the plugins' state; the caller closes it after Run.
 	Store store.Store
@@ -90,6 +92,10 @@ func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 	}
 	if cfg.Core.ID == "" {
 		cfg.Core.ID = uuid.NewString()
+	}
+	if cfg.Core.Info != nil {
+		cfg.Core.Info = proto.CloneOf(cfg.Core.Info)
+		cfg.Core.Info.Capabilities = rules.MasterCapabilities()
 	}
 	m := &Master{
 		cfg:     cfg,

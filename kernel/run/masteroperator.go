@@ -96,7 +96,7 @@ type watcher struct {
 
 // watch makes a watcher; gone is called once when its reader closes it or falls behind.
 func (o *outlets) watch(stream id.Stream, gone func(id.Stream)) *watcher {
-	w := &watcher{subscription: newSubscription[*masterpb.Event](stream, func() {
+	w := &watcher{subscription: newSubscriptionAmong[*masterpb.Event](&o.unread, stream, func() {
 		o.mu.Lock()
 		known := o.watchers[stream] != nil
 		delete(o.watchers, stream)
@@ -104,7 +104,7 @@ func (o *outlets) watch(stream id.Stream, gone func(id.Stream)) *watcher {
 		if known {
 			gone(stream)
 		}
-	})}
+	}, nil)} // their wire has no event to tell why
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.watchers[stream] = w

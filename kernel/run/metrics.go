@@ -2,9 +2,9 @@ package run
 
 import (
 	"cmp"
+	"context"
+	"runtime"
 	"slices"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/core"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -27,10 +27,8 @@ var stateMetrics = []struct {
 
 // metrics names a master's numbers as monitoring of such masters knows them, in order.
 func metrics(t core.Tally, uptimeSeconds float64) []*mesos.Metric {
-	var all []*mesos.Metric
-	add := func(name string, value float64) {
-		all = append(all, &mesos.Metric{Name: proto.String("master/" + name), Value: &value})
-	}
+	var all gauges
+	add := func(name string, value float64) { all.add("master/"+name, value) }
 	add("elected", 1)
 	add("uptime_secs", uptimeSeconds)
 	add("slaves_connected", float64(t.Connected))
@@ -54,8 +52,47 @@ func metrics(t core.Tally, uptimeSeconds float64) []*mesos.Metric {
 		}
 		add("tasks_"+s.name, float64(from[s.state]))
 	}
-	slices.SortFunc(all, func(a, b *mesos.Metric) int { return cmp.Compare(a.GetName(), b.GetName()) })
-	return all
+	return all.finish()
+}
+
+// Metrics names the agent's numbers as monitoring of such agents knows them, in order. What
+// ended is not among them: the master counts it.
+func (a *Agent) Metrics(ctx context.Context) ([]*mesos.Metric, error) {
+	s, err := a.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tasks := map[mesos.TaskState]int{}
+	for _, t := range s.Tasks {
+		tasks[t.Latest.GetState()]++
+	}
+	registered := 0.0
+	if s.Linked {
+		registered = 1
+	}
+	var all gauges
+	all.add("slave/registered", registered)
+	all.add("slave/uptime_secs", a.cfg.Now().Sub(a.started).Seconds())
+	for _, state := range stateMetrics {
+		if !state.ended && state.state != mesos.TaskState_TASK_UNREACHABLE {
+			all.add("slave/tasks_"+state.name, float64(tasks[state.state]))
+		}
+	}
+	return all.finish(), nil
+}
+
+// gauges are the numbers of a process.
+type gauges []*mesos.Metric
+
+func (g *gauges) add(name string, value float64) {
+	*g = append(*g, &mesos.Metric{Name: &name, Value: &value})
+}
+
+// finish adds what every process has, and sorts.
+func (g *gauges) finish() []*mesos.Metric {
+	g.add("process/goroutines", float64(runtime.NumGoroutine()))
+	slices.SortFunc(*g, func(a, b *mesos.Metric) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	return *g
 }
 
 // addUsage is of thousandths; percent is a part of one, as ever.

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/failpoint"
@@ -21,6 +22,7 @@ type outlets struct {
 	agents   map[uint64]agentStream
 	streams  map[id.Stream]*subscription[*schedulerpb.Event]
 	watchers map[id.Stream]*watcher
+	unread   atomic.Int64 // by all streams and watchers, in bytes
 	requests map[uint64]chan core.Reply
 	nextConn uint64
 	nextReq  uint64
@@ -76,7 +78,9 @@ func (o *outlets) unexpect(request uint64) {
 // subscribe makes a subscription that gets the notices for its stream; gone is called
 // once when its reader closes it or falls behind, unless the master is leaving.
 func (o *outlets) subscribe(stream id.Stream, gone func(context.Context, id.Stream)) *subscription[*schedulerpb.Event] {
-	s := newSubscription[*schedulerpb.Event](stream, func() { o.drop(stream, gone) })
+	s := newSubscriptionAmong(&o.unread, stream, func() { o.drop(stream, gone) }, func(why string) *schedulerpb.Event {
+		return &schedulerpb.Event{Type: schedulerpb.Event_ERROR.Enum(), Error: &schedulerpb.Event_Error{Message: &why}}
+	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.streams[stream] = s
@@ -133,12 +137,44 @@ func (o *outlets) deliver(out *core.Effects, post func(context.Context, core.Eve
 	for _, n := range out.News {
 		o.spread(n)
 	}
+	for o.unread.Load() > maxAllUnread && o.dropSlowest() {
+	}
 	for _, r := range out.Replies {
 		if answer := o.requests[r.Request]; answer != nil {
 			answer <- r
 			delete(o.requests, r.Request)
 		}
 	}
+}
+
+// reader is a subscription, whatever its events are.
+type reader interface {
+	bytes() int
+	fallBehind()
+}
+
+// dropSlowest drops the reader that has most unread, unless it is the only one: then its own
+// bound is enough. The lock is held.
+func (o *outlets) dropSlowest() bool {
+	var slowest reader
+	most, several := 0, false
+	look := func(r reader) {
+		n := r.bytes()
+		several = several || n > 0 && most > 0
+		if n > most {
+			slowest, most = r, n
+		}
+	}
+	for _, s := range o.streams {
+		look(s)
+	}
+	for _, w := range o.watchers {
+		look(w)
+	}
+	if several {
+		slowest.fallBehind()
+	}
+	return several
 }
 
 // closeAll ends every subscription and agent stream.

@@ -33,7 +33,9 @@ type way struct {
 	marks []api.Mark
 	// told is the status that the framework heard last.
 	told *mesos.TaskStatus
-	over bool
+	// executor is the id of the one that the task brought with it, if it did.
+	executor string
+	over     bool
 }
 
 func newTracer(now func() time.Time) *tracer {
@@ -48,6 +50,35 @@ func (t *tracer) begin(key id.TaskKey, marks ...api.Mark) {
 	if w := t.ways[key]; w == nil || w.over {
 		t.ways[key] = &way{key: key, marks: marks}
 	}
+}
+
+// bring says that a task brings its executor with it.
+func (t *tracer) bring(key id.TaskKey, executor string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.ways[key]; w != nil {
+		w.executor = executor
+	}
+}
+
+func (t *tracer) brings(key id.TaskKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ways[key] != nil && t.ways[key].executor != ""
+}
+
+// bringer is the task that brought an executor, the last if there were several of its id; the
+// zero key if it is not remembered.
+func (t *tracer) bringer(framework id.Framework, executor string) (last id.TaskKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var at time.Time
+	for key, w := range t.ways { // any order: the last of all
+		if key.Framework == framework && w.executor == executor && len(w.marks) > 0 && w.marks[0].At.After(at) {
+			last, at = key, w.marks[0].At
+		}
+	}
+	return last
 }
 
 // mark notes a step of a task that was begun, if it is the first of its name and state.

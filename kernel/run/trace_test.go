@@ -10,7 +10,11 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
+	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	executorpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/executor"
 )
 
 // newTestTracer has a clock that ticks once a look.
@@ -91,6 +95,45 @@ func TestTracerOfAnIDThatIsUsedAgain(t *testing.T) {
 	}
 	if got := tr.Traces("", "T"); len(got) != 1 || words(got[0]) != fmt.Sprintf("second@%d", time.Time{}.Unix()) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A task on an executor is launched when that is told of it; the way of the one that brought
+// the executor has the start of its container as well, and not its end.
+func TestTracesOfTasksOnExecutors(t *testing.T) {
+	now := time.Unix(0, 0)
+	clock := func() time.Time { now = now.Add(time.Second); return now }
+	a := &Agent{cfg: AgentConfig{Now: clock}, trace: newTracer(clock), traced: map[string]id.TaskKey{}}
+	framework := &mesos.FrameworkInfo{Id: &mesos.FrameworkID{Value: proto.String("F")}}
+	executor := &mesos.ExecutorInfo{FrameworkId: framework.Id, ExecutorId: &mesos.ExecutorID{Value: proto.String("e")}}
+	task := func(name string) *mesos.TaskInfo {
+		return &mesos.TaskInfo{TaskId: &mesos.TaskID{Value: &name}, Executor: executor}
+	}
+	receive := func(name string, brings bool) {
+		a.traceEvent(node.FromMaster{Message: &linkpb.ToAgent{Body: &linkpb.ToAgent_Run{Run: &linkpb.Run{
+			Framework: framework, Task: task(name), LaunchExecutor: brings,
+		}}}})
+	}
+	tell := func(name string) node.Tell {
+		return node.Tell{Event: &executorpb.Event{Type: executorpb.Event_LAUNCH.Enum(), Launch: &executorpb.Event_Launch{Task: task(name)}}}
+	}
+	receive("first", true)
+	receive("second", false)
+	a.traceEffects(&node.Effects{
+		Persist: []step.Write{{Key: "executor/F/e", Value: []byte{1}}, {Key: "task/F/first", Value: []byte{1}}, {Key: "task/F/second", Value: []byte{1}}},
+		Ask:     []node.Ask{node.Launch{Container: "c", Framework: framework, Executor: executor}},
+	})
+	a.traceKeeper("c", "started")
+	a.traceEffects(&node.Effects{Tell: []node.Tell{tell("first"), {Event: &executorpb.Event{Type: executorpb.Event_SUBSCRIBED.Enum()}}, tell("second")}})
+	a.traceEffects(&node.Effects{Persist: []step.Write{{Key: "task/F/first"}}, Dropped: []id.TaskKey{taskKey("F", "first")}})
+	a.traceKeeper("c", "ended")
+	for name, want := range map[string]string{
+		"first":  "received@1 checkpointed@3 started@5 launched@6",
+		"second": "received@2 checkpointed@4 launched@7",
+	} {
+		if got := a.Traces("F", name); len(got) != 1 || words(got[0]) != want {
+			t.Errorf("%s: %v, want %s", name, got, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/id"
@@ -17,6 +18,8 @@ type cluster struct {
 	byID       map[id.Framework]*framework
 	witness    *witness
 	streams    int
+	// names is how many agents the master may know: hosts, and what became of one.
+	names int
 
 	// What the seed says of the surroundings: bounds of delays, and who is how bad.
 	latency, fsync, outage, blindness time.Duration
@@ -42,6 +45,7 @@ func newCluster(w *world) *cluster {
 	for i := range 1 + w.IntN(5) {
 		c.hosts = append(c.hosts, newHost(c, fmt.Sprint("host", i)))
 	}
+	c.names = len(c.hosts)
 	for range 1 + w.IntN(3) {
 		c.addFramework()
 	}
@@ -105,6 +109,7 @@ func (c *cluster) fault() {
 	faults := []func(){
 		func() { c.master.crash("killed") },
 		func() { c.master.trap = trap(1 + c.IntN(3)) },
+		func() { c.chanceOf(2, c.master.lose) },
 		func() { c.master.pause(c.between(time.Second, 4*time.Minute)) },
 		func() { h.crash("killed") },
 		func() { h.crash("killed") },
@@ -165,6 +170,31 @@ func (c *cluster) disturb(f *framework) {
 		f.teardown()
 		c.addFramework().act()
 	}
+}
+
+// lose has the master mended: its store has lost what it knew of an agent, or everything.
+func (m *master) lose() {
+	if !m.up || slices.ContainsFunc(m.c.hosts, func(h *host) bool { return h.newest != nil }) {
+		return // an old copy of a checkpoint would be welcome
+	}
+	m.crash("its store is lost")
+	h := m.c.hosts[m.IntN(len(m.c.hosts))]
+	lost := []string{"agent/" + agentRecord(h.disk).GetAgentId()}
+	if m.chance(3) {
+		lost = sorted(m.store)
+	}
+	for _, key := range lost {
+		m.note("the record %s is lost", key)
+		delete(m.store, key)
+	}
+	for _, h := range m.c.hosts {
+		h.unlisted = h.unlisted || m.store["agent/"+agentRecord(h.disk).GetAgentId()] == nil
+	}
+}
+
+// givenUp says that an agent whose record was lost did not come back in time.
+func (c *cluster) givenUp(h *host) bool {
+	return h.unlisted && c.now.Sub(c.master.since) >= 10*time.Minute
 }
 
 // breakLink ends the agent's stream.

@@ -7,8 +7,9 @@
 //
 // Processes crash before, between and after their writes and their effects; streams break
 // with messages in flight, one direction stalls, hosts restart, clocks of new processes
-// disagree with those of old ones, allocators lie, schedulers forget to acknowledge or
-// fight over an id. After every step the machine checks its own invariants, and a witness,
+// disagree with those of old ones, the master's store loses records, allocators lie,
+// schedulers forget to acknowledge or fight over an id, and their executors are mute, slow
+// or die. After every step the machine checks its own invariants, and a witness,
 // who sees containers and what schedulers hear but nothing of the machines, checks what
 // the cluster promises. In the end the faults stop, and everything must settle.
 //

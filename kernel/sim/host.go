@@ -9,8 +9,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/ledger"
+	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/node"
 	"github.com/gantry-project/gantry/kernel/node/nodepb"
+	"github.com/gantry-project/gantry/kernel/sim/disk"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
@@ -20,8 +22,8 @@ import (
 type host struct {
 	process
 	c         *cluster
-	disk      disk
-	copies    []disk // of the disk, older and older
+	disk      disk.Disk
+	copies    []disk.Disk // of the disk, older and older
 	boot      int
 	resources ledger.Resources
 	skew      time.Duration
@@ -42,11 +44,19 @@ type host struct {
 	// kept is the connection to the keeper; nil while there is none.
 	kept *keeperLink
 
+	// calls counts those of executors to this life of the agent; callers made them.
+	calls   uint64
+	callers map[uint64]caller
+
 	cutUp, cutDown bool
 	// newest is the disk that an older copy replaced; nil when the disk is what it should be.
-	newest disk
+	newest disk.Disk
 	// wiped says that a checkpoint was given up at some time.
 	wiped bool
+	// unlisted says that the master has lost its record of the agent, and not met it since.
+	unlisted bool
+	// nameless is the last Hello without an id that the master heard.
+	nameless *linkpb.Hello
 }
 
 func newHost(c *cluster, name string) *host {
@@ -55,7 +65,7 @@ func newHost(c *cluster, name string) *host {
 	if err != nil {
 		fail("%s: %v", text, err)
 	}
-	h := &host{process: process{world: c.world, name: name}, c: c, disk: disk{}, resources: r, boot: 1}
+	h := &host{process: process{world: c.world, name: name}, c: c, disk: disk.Disk{}, resources: r, boot: 1}
 	h.keeper = newKeeper(h)
 	return h
 }
@@ -64,7 +74,7 @@ func (h *host) home() string { return "/work/" + h.name }
 
 func (h *host) start() {
 	h.begin()
-	records := h.disk.records()
+	records := h.disk.Records()
 	saved, err := node.Decode(records)
 	if err != nil {
 		fail("%s can't read its own checkpoint: %v", h.name, err)
@@ -78,6 +88,7 @@ func (h *host) start() {
 	}, Version: "sim"})
 	h.stream, h.conns, h.dialled, h.trap, h.wake, h.leaving = nil, 0, false, noTrap, 0, false
 	h.starting, h.launches, h.kept = map[string]bool{}, map[string]node.Launch{}, nil
+	h.calls, h.callers = 0, map[uint64]caller{}
 	h.step(node.Recovered{Checkpoint: saved, Boot: fmt.Sprint(h.name, "-boot-", h.boot), Home: h.home()})
 	h.later(h.between(10*time.Millisecond, 200*time.Millisecond), h.connectKeeper)
 }
@@ -92,6 +103,7 @@ func (h *host) crash(why string) {
 		h.stream.sever(0, h.between(0, time.Second))
 	}
 	h.hangUp()
+	h.silence(func(caller) bool { return true })
 	h.after(h.between(100*time.Millisecond, h.c.outage), func() {
 		if !h.up {
 			h.start()
@@ -130,7 +142,7 @@ func (h *host) step(ev node.Event) {
 			h.crash("before its write")
 			return
 		}
-		h.disk.apply(out.Persist)
+		h.disk.Apply(out.Persist)
 		if trap == afterWrite {
 			h.crash("after its write")
 			return
@@ -148,7 +160,7 @@ func (h *host) step(ev node.Event) {
 // deliver does what the machine asked for, or a part of it.
 func (h *host) deliver(out node.Effects, crash bool) {
 	life := h.life
-	todo := make([]func(), 0, len(out.Send)+len(out.Ask)+len(out.Drop))
+	todo := make([]func(), 0, len(out.Send)+len(out.Ask)+len(out.Replies)+len(out.Tell)+len(out.Drop))
 	for _, s := range out.Send {
 		todo = append(todo, func() {
 			if h.stream != nil && h.stream.agentConn == s.Conn {
@@ -158,6 +170,12 @@ func (h *host) deliver(out node.Effects, crash bool) {
 	}
 	for _, a := range out.Ask {
 		todo = append(todo, func() { h.ask(a) })
+	}
+	for _, r := range out.Replies {
+		todo = append(todo, func() { h.reply(r) })
+	}
+	for _, t := range out.Tell {
+		todo = append(todo, func() { h.tell(t) })
 	}
 	for _, d := range out.Drop {
 		todo = append(todo, func() { h.drop(d) })
@@ -260,7 +278,8 @@ func (h *host) repair() {
 		return
 	}
 	h.note("%s starts from nothing", h.name)
-	h.disk, h.newest, h.copies, h.wiped = disk{}, nil, nil, true
+	h.disk, h.newest, h.copies, h.wiped = disk.Disk{}, nil, nil, true
+	h.c.names++
 	h.reboot(true)
 }
 
@@ -291,7 +310,7 @@ func (h *host) copyDisk() {
 	}
 }
 
-func agentRecord(d disk) *nodepb.Agent {
+func agentRecord(d disk.Disk) *nodepb.Agent {
 	a := &nodepb.Agent{}
 	if err := proto.Unmarshal(d["agent"], a); err != nil {
 		fail("agent record: %v", err)
@@ -309,11 +328,23 @@ func (h *host) dial() {
 		}
 		h.conns++
 		h.stream = newStream(h, m)
-		if !h.calm && h.chance(8) {
+		if slow := h.stream.up.slowest > h.c.latency; !h.calm && (h.chance(8) || slow && h.chance(2)) {
 			h.later(h.between(0, 5*time.Second), h.breakLink)
 		}
 		h.step(node.Linked{Conn: h.conns})
 	})
+}
+
+// introduces sees a Hello. One without an id may be that of another agent: after a reboot, or
+// where a later one has come before it.
+func (h *host) introduces(hello *linkpb.Hello) {
+	if hello.Info.Id != nil {
+		return
+	}
+	if was := h.nameless; was != nil && (was.BootId != hello.BootId || was.Incarnation > hello.Incarnation || was.Stream > hello.Stream) {
+		h.c.names++
+	}
+	h.nameless = hello
 }
 
 func (h *host) unlinked(s *stream) {

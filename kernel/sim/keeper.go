@@ -9,6 +9,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/node"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
+	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 // keeper parents the containers of a host, and keeps records of their starts and ends
@@ -38,6 +39,12 @@ type container struct {
 	parent         int
 	ended          bool
 	status, signal int32
+	// executor is the program of a container that a framework brought. Its tasks are custom:
+	// said is what it said of one last, kept that the agent has said that it has the end on
+	// record.
+	executor     *executor
+	custom, kept bool
+	said         mesos.TaskState
 	// rebooted, orphaned and excused ends need not be known.
 	rebooted, orphaned, excused bool
 }
@@ -122,7 +129,7 @@ func (k *keeper) start(l node.Launch) error {
 
 // begun is the moment from which a container runs.
 func (k *keeper) begun(l node.Launch) *container {
-	need, err := ledger.FromMesos(l.Task.Resources)
+	need, err := ledger.FromMesos(append(l.Task.GetResources(), l.Executor.GetResources()...))
 	if err != nil {
 		fail("resources of %s: %v", l.Container, err)
 	}
@@ -133,9 +140,12 @@ func (k *keeper) begun(l node.Launch) *container {
 	k.containers[c.id] = c
 	k.world.containers++
 	k.note("%s: container %s of %s runs", k.h.name, c.id, c.key)
+	if l.Executor != nil {
+		c.executor = newExecutor(c, l)
+	}
 	k.h.c.witness.began(c)
 	lasts := k.between(0, time.Minute)
-	if !k.calm && k.chance(3) {
+	if l.Executor != nil || !k.calm && k.chance(3) {
 		lasts = k.between(0, 20*time.Minute)
 	}
 	status := int32(0)
@@ -155,6 +165,10 @@ func (k *keeper) end(c *container, status, signal int32) {
 	c.ended, c.status, c.signal = true, status, signal
 	k.note("%s: container %s of %s ends with %d, signal %d", k.h.name, c.id, c.key, status, signal)
 	delete(k.containers, c.id)
+	for _, t := range c.all()[1:] {
+		t.ended = true
+	}
+	k.h.silence(func(by caller) bool { return by.c == c })
 	if !k.up {
 		c.orphaned = true
 		return

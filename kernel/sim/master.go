@@ -9,6 +9,8 @@ import (
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/core/corepb"
 	"github.com/gantry-project/gantry/kernel/id"
+	"github.com/gantry-project/gantry/kernel/sim/disk"
+	"github.com/gantry-project/gantry/kernel/sim/words"
 	"github.com/gantry-project/gantry/kernel/step"
 	"google.golang.org/protobuf/proto"
 )
@@ -19,10 +21,12 @@ type master struct {
 	process
 	c     *cluster
 	m     *core.Machine
-	store disk
+	store disk.Disk
 	epoch uint64
 	// skew is how far this life's clock is from the world's.
 	skew time.Duration
+	// since is when this life began.
+	since step.Time
 	// waiting effects are not durable yet; committing says that some are being written.
 	waiting    []*core.Effects
 	committing bool
@@ -39,19 +43,19 @@ type master struct {
 }
 
 func newMaster(c *cluster) *master {
-	return &master{process: process{world: c.world, name: "master"}, c: c, store: disk{}}
+	return &master{process: process{world: c.world, name: "master"}, c: c, store: disk.Disk{}}
 }
 
 func (m *master) start() {
 	m.begin()
 	m.epoch++ // durable before anything else
-	m.skew = m.c.skew()
+	m.skew, m.since = m.c.skew(), m.now
 	cfg := core.Config{ID: fmt.Sprintf("M%d", m.epoch), Epoch: m.epoch, OfferTimeout: m.c.offerTimeout}
 	m.m = core.New(cfg)
 	m.waiting, m.committing, m.wake, m.trap = nil, false, 0, noTrap
 	m.conns, m.subs = map[uint64]*stream{}, map[id.Stream]*subscription{}
 	m.replies = map[uint64]func(core.Reply){}
-	entries := m.store.records()
+	entries := m.store.Records()
 	if err := core.CheckRegistry(entries); err != nil {
 		fail("the master can't read its own registry: %v", err)
 	}
@@ -134,7 +138,7 @@ func (m *master) commit() {
 				m.crash("before its write")
 				return
 			}
-			m.store.apply(writes)
+			m.store.Apply(writes)
 			if trap == afterWrite {
 				m.crash("after its write")
 				return
@@ -155,7 +159,7 @@ func (m *master) commit() {
 func (m *master) deliver(out *core.Effects) {
 	for _, s := range out.Send {
 		if stream := m.conns[s.Conn]; stream != nil {
-			m.note("master -> %s/%d %s", stream.host.name, s.Conn, describe(s.Message))
+			m.note("master -> %s/%d %s", stream.host.name, s.Conn, words.Link(s.Message))
 			stream.toAgent(s.Message)
 			if s.Close {
 				stream.closeByMaster()

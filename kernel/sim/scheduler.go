@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,6 +12,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/sim/words"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -24,15 +26,19 @@ type framework struct {
 	info    *mesos.FrameworkInfo
 	aware   bool
 	hostile bool
-	id      string
+	// brings says that it has executors for some of its tasks.
+	brings bool
+	id     string
 	// over says that the master has removed it, or that it has left.
 	over bool
 	// away says that it will never come back.
 	away bool
 	// idle frameworks launch nothing; deaf ones acknowledge nothing.
 	idle, deaf bool
-	tasks      map[id.Task]*duty
-	launched   int
+	// lost are offers that calls which were lost were about.
+	lost     []*mesos.OfferID
+	tasks    map[id.Task]*duty
+	launched int
 	// subs are its connections: one, or two that fight.
 	subs []*subscription
 }
@@ -75,6 +81,7 @@ func newFramework(c *cluster, n int) *framework {
 		add(mesos.FrameworkInfo_Capability_MULTI_ROLE)
 		f.info.Roles = []string{"a", "b"}[:1+c.IntN(2)]
 	}
+	f.brings = c.chance(2)
 	f.info.FailoverTimeout = proto.Float64(float64(c.IntN(5) * c.IntN(200)))
 	return f
 }
@@ -116,6 +123,7 @@ func (f *framework) subscribe() {
 // another. Arrived runs as the master takes it.
 func (f *framework) post(sub *subscription, call *schedulerpb.Call, arrived func()) {
 	if !f.calm && f.chance(50) {
+		f.lost = slices.Concat(f.lost, call.GetAccept().GetOfferIds(), call.GetDecline().GetOfferIds())
 		return
 	}
 	if err := rules.Call(call); err != nil && !f.hostile {
@@ -130,30 +138,10 @@ func (f *framework) post(sub *subscription, call *schedulerpb.Call, arrived func
 				arrived()
 			}
 			m.requests++
-			m.note("%s %s %s", f.name, sub.id, summary(call))
+			m.note("%s %s %s", f.name, sub.id, words.Call(call))
 			m.step(core.Call{Request: m.requests, Stream: sub.id, Call: call})
 		})
 	})
-}
-
-func summary(c *schedulerpb.Call) string {
-	text := c.GetType().String()
-	switch c.GetType() {
-	case schedulerpb.Call_ACCEPT:
-		for _, o := range c.Accept.OfferIds {
-			text += " " + o.GetValue()
-		}
-		for _, op := range c.Accept.Operations {
-			for _, t := range op.GetLaunch().GetTaskInfos() {
-				text += " +" + t.GetTaskId().GetValue()
-			}
-		}
-	case schedulerpb.Call_KILL:
-		text += " " + c.Kill.GetTaskId().GetValue()
-	case schedulerpb.Call_ACKNOWLEDGE:
-		text += fmt.Sprintf(" %s %x", c.Acknowledge.GetTaskId().GetValue(), c.Acknowledge.Uuid)
-	}
-	return text
 }
 
 // call is any call but SUBSCRIBE, on the newest connection.
@@ -264,7 +252,7 @@ func (f *framework) update(s *subscription, status *mesos.TaskStatus) {
 	if s != f.current() {
 		return // a scheduler that was replaced, and does not know it yet
 	}
-	f.note("%s hears %s %s %x %s", f.name, status.GetTaskId().GetValue(), short(status.GetState()), status.GetUuid(), status.GetReason())
+	f.note("%s hears %s %s %x %s", f.name, status.GetTaskId().GetValue(), words.State(status.GetState()), status.GetUuid(), status.GetReason())
 	d := f.tasks[id.Task(status.GetTaskId().GetValue())]
 	if d != nil {
 		d.state = status.GetState()
@@ -336,24 +324,49 @@ func (f *framework) spend(o *mesos.Offer) {
 	}
 	launch := &mesos.Offer_Operation_Launch{}
 	left := offered
+	brought := map[string]bool{}
 	for range 1 + f.IntN(3) {
+		executor := ""
+		if f.brings && f.chance(2) {
+			executor = fmt.Sprintf("%s-e%d", f.name, f.IntN(2))
+		}
 		need := ledger.Of(
 			ledger.Resource{Key: ledger.Key{Name: "cpus"}, Milli: 100 * (1 + f.Int64N(15))},
 			ledger.Resource{Key: ledger.Key{Name: "mem"}, Milli: 32000 * (1 + f.Int64N(20))},
 		)
-		rest, fits := left.Minus(need)
+		whole := need
+		if executor != "" && !brought[executor] {
+			whole = need.Plus(executorNeeds)
+		}
+		rest, fits := left.Minus(whole)
 		if !fits && !f.chance(10) {
 			continue
 		} else if fits {
-			left = rest
+			left, brought[executor] = rest, true
 		}
-		launch.TaskInfos = append(launch.TaskInfos, f.task(o, need))
+		t := f.task(o, need)
+		if executor != "" {
+			t.Command, t.Executor = nil, f.executor(o, executor)
+		}
+		launch.TaskInfos = append(launch.TaskInfos, t)
 	}
 	accept := &schedulerpb.Call{Type: schedulerpb.Call_ACCEPT.Enum(), Accept: &schedulerpb.Call_Accept{
 		OfferIds: []*mesos.OfferID{o.Id}, Filters: filters,
 		Operations: []*mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH.Enum(), Launch: launch}},
 	}}
 	f.call(accept)
+}
+
+// executorNeeds is what every executor holds beside its tasks.
+var executorNeeds = ledger.Of(
+	ledger.Resource{Key: ledger.Key{Name: "cpus"}, Milli: 100}, ledger.Resource{Key: ledger.Key{Name: "mem"}, Milli: 32_000},
+)
+
+func (f *framework) executor(o *mesos.Offer, name string) *mesos.ExecutorInfo {
+	return &mesos.ExecutorInfo{
+		ExecutorId: &mesos.ExecutorID{Value: &name}, Command: &mesos.CommandInfo{Value: proto.String("./executor")},
+		Resources: executorNeeds.Mesos(o.GetAllocationInfo().GetRole()),
+	}
 }
 
 func (f *framework) task(o *mesos.Offer, need ledger.Resources) *mesos.TaskInfo {
@@ -387,6 +400,11 @@ func (f *framework) tend() {
 		d := f.tasks[tid]
 		if lifecycle.Terminal(d.state) {
 			continue
+		}
+		if f.brings && f.chance(300) && !f.calm {
+			f.call(&schedulerpb.Call{Type: schedulerpb.Call_SHUTDOWN.Enum(), Shutdown: &schedulerpb.Call_Shutdown{
+				ExecutorId: &mesos.ExecutorID{Value: proto.String(f.name + "-e0")}, AgentId: &mesos.AgentID{Value: proto.String(d.agent)},
+			}})
 		}
 		if f.chance(80) && !f.calm && f.now.Sub(d.since) > 10*time.Second { // else it may overtake the launch
 			f.call(&schedulerpb.Call{Type: schedulerpb.Call_KILL.Enum(), Kill: &schedulerpb.Call_Kill{

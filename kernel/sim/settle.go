@@ -3,12 +3,14 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
 
 // settling is longer than every timeout of the cluster: of agents that have to register
@@ -34,6 +36,7 @@ func (c *cluster) settle() {
 	}
 	for _, f := range c.frameworks {
 		f.idle, f.deaf = true, false
+		f.call(&schedulerpb.Call{Type: schedulerpb.Call_DECLINE.Enum(), Decline: &schedulerpb.Call_Decline{OfferIds: f.lost}})
 		if f.hostile {
 			f.teardown()
 		}
@@ -109,8 +112,7 @@ func (c *cluster) checkTasks() {
 	}
 }
 
-// retired says that no agent has this id: its checkpoint is gone, or its first welcome
-// never arrived and it became another.
+// retired says that no agent has this id: its checkpoint is gone.
 func (c *cluster) retired(agent string) bool {
 	return !slices.ContainsFunc(c.hosts, func(h *host) bool { return string(h.m.AgentID()) == agent })
 }
@@ -126,8 +128,20 @@ func (c *cluster) checkHosts() {
 				fail("%s still has task %s, %s", h.name, t.Info.GetTaskId().GetValue(), t.Latest.GetState())
 			}
 		}
-		if own := len(h.m.Tasks()); len(h.keeper.containers) != own || len(h.keeper.started) != own {
-			fail("%s has %d tasks, %d containers and %d records of starts", h.name, own, len(h.keeper.containers), len(h.keeper.started))
+		own := 0
+		for _, t := range h.m.Tasks() {
+			if t.Info.Executor == nil {
+				own++
+			}
+		}
+		for _, e := range h.m.Executors() {
+			own++
+			if c := h.keeper.containers[e.Container]; c == nil || !e.Subscribed {
+				fail("%s still has executor %s of %s, subscribed: %t", h.name, e.Info.ExecutorId.GetValue(), e.Framework.Id.GetValue(), e.Subscribed)
+			}
+		}
+		if len(h.keeper.containers) != own || len(h.keeper.started) != own {
+			fail("%s has %d tasks and executors, %d containers and %d records of starts", h.name, own, len(h.keeper.containers), len(h.keeper.started))
 		}
 		for _, name := range sorted(h.keeper.exits) {
 			fail("%s keeps the record of the end of %s for ever", h.name, name)
@@ -137,6 +151,15 @@ func (c *cluster) checkHosts() {
 
 // checkMaster says that the master holds what runs, and for whom.
 func (c *cluster) checkMaster() {
+	known := 0
+	for _, key := range sorted(c.master.store) {
+		if strings.HasPrefix(key, "agent/") {
+			known++
+		}
+	}
+	if known > c.names {
+		fail("%d hosts had %d agents, and the master has records of %d", len(c.hosts), c.names, known)
+	}
 	state := c.master.m.State()
 	subscribed := map[string]bool{}
 	for _, f := range c.frameworks {
@@ -154,10 +177,7 @@ func (c *cluster) checkMaster() {
 	}
 	running := map[string]ledger.Resources{}
 	for _, h := range c.hosts {
-		for _, name := range sorted(h.keeper.containers) {
-			aid := string(h.m.AgentID())
-			running[aid] = running[aid].Plus(h.keeper.containers[name].resources)
-		}
+		running[string(h.m.AgentID())] = h.used()
 	}
 	for _, a := range state.GetAgents.Agents {
 		aid := a.AgentInfo.GetId().GetValue()
@@ -204,11 +224,7 @@ func (c *cluster) tasksOf(fid string) (list []string) {
 
 func (c *cluster) hasRoom() bool {
 	for _, h := range c.hosts {
-		var sum ledger.Resources
-		for _, name := range sorted(h.keeper.containers) {
-			sum = sum.Plus(h.keeper.containers[name].resources)
-		}
-		if rest, _ := h.resources.Minus(sum); rest.Scalar("cpus") >= 1500 && rest.Scalar("mem") >= 640_000 {
+		if rest, _ := h.resources.Minus(h.used()); rest.Scalar("cpus") >= 1500 && rest.Scalar("mem") >= 640_000 {
 			return true
 		}
 	}

@@ -1,13 +1,12 @@
 package sim
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/node"
-	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
+	"github.com/gantry-project/gantry/kernel/sim/words"
 )
 
 // stream is one agent's conversation with one master: two lanes that live and die
@@ -44,9 +43,10 @@ func (s *stream) toMaster(msg *linkpb.ToMaster) {
 
 func (s *stream) masterHears(msg *linkpb.ToMaster) {
 	hello := msg.GetHello()
-	s.note("%s/%d -> master %s", s.host.name, s.masterConn, describe(msg))
+	s.note("%s/%d -> master %s", s.host.name, s.masterConn, words.Link(msg))
 	switch {
 	case s.masterConn == 0 && hello != nil:
+		s.host.introduces(hello)
 		s.m.nextConn++
 		s.masterConn = s.m.nextConn
 		s.m.conns[s.masterConn] = s
@@ -101,42 +101,3 @@ func (s *stream) masterGone(after time.Duration) {
 		})
 	})
 }
-
-// describe words a message of the link.
-func describe(msg any) string {
-	switch msg := msg.(type) {
-	case *linkpb.ToMaster:
-		switch b := msg.Body.(type) {
-		case *linkpb.ToMaster_Hello:
-			h := b.Hello
-			text := fmt.Sprintf("hello %s start %d.%d registered %d epoch %d", h.GetInfo().GetId().GetValue(), h.Incarnation, h.Stream, h.Registered, h.Epoch)
-			for _, t := range h.Tasks {
-				text += fmt.Sprintf(" %s=%s", t.GetInfo().GetTaskId().GetValue(), short(t.GetStatus().GetState()))
-			}
-			return text
-		case *linkpb.ToMaster_Update:
-			return fmt.Sprintf("update %s %s %x now %s", b.Update.Status.GetTaskId().GetValue(), short(b.Update.Status.GetState()),
-				b.Update.Status.GetUuid(), short(mesos.TaskState(b.Update.Latest)))
-		}
-		return "pong"
-	case *linkpb.ToAgent:
-		switch b := msg.Body.(type) {
-		case *linkpb.ToAgent_Welcome:
-			return "welcome " + b.Welcome.GetAgentId().GetValue()
-		case *linkpb.ToAgent_Refused:
-			return "refused: " + b.Refused.Message
-		case *linkpb.ToAgent_Run:
-			return "run " + b.Run.GetTask().GetTaskId().GetValue()
-		case *linkpb.ToAgent_Kill:
-			return "kill " + b.Kill.GetTaskId().GetValue()
-		case *linkpb.ToAgent_Acknowledge:
-			return fmt.Sprintf("acknowledge %s %x", b.Acknowledge.GetTaskId().GetValue(), b.Acknowledge.Uuid)
-		case *linkpb.ToAgent_EndFramework:
-			return "end framework " + b.EndFramework.GetFrameworkId().GetValue()
-		}
-		return "ping"
-	}
-	return "?"
-}
-
-func short(s mesos.TaskState) string { return s.String()[len("TASK_"):] }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/core"
 	"github.com/gantry-project/gantry/kernel/id"
-	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -75,6 +74,7 @@ func (w *witness) toAgent(h *host, msg *linkpb.ToAgent) {
 		if h.newest != nil {
 			fail("%s is welcome with an old checkpoint", h.name)
 		}
+		h.unlisted = false
 	case *linkpb.ToAgent_Kill:
 		key := id.TaskKey{Framework: id.Framework(b.Kill.GetFrameworkId().GetValue()), Task: id.Task(b.Kill.GetTaskId().GetValue())}
 		t, f := w.of(key), w.c.frameworkOf(key.Framework)
@@ -103,9 +103,10 @@ func (w *witness) obeyed(h *host, life int, msg *linkpb.ToAgent) {
 func (w *witness) checkCondemned() {
 	for _, h := range w.c.hosts {
 		for _, name := range sorted(h.keeper.containers) {
-			c := h.keeper.containers[name]
-			if t := w.of(c.key); w.judges(c.key) && t.condemned && t.container == c {
-				fail("%s took the order to end %s, which runs", h.name, c.key)
+			for _, c := range h.keeper.containers[name].all() {
+				if t := w.of(c.key); w.judges(c.key) && t.condemned && t.container == c {
+					fail("%s took the order to end %s, which runs", h.name, c.key)
+				}
 			}
 		}
 	}
@@ -132,6 +133,12 @@ func (w *witness) began(c *container) {
 	if !w.judges(c.key) {
 		return
 	}
+	if used := c.host.used(); !c.host.resources.Contains(used) {
+		fail("%s has %s and runs tasks of %s", c.host.name, c.host.resources, used)
+	}
+	if c.executor != nil {
+		return // which is none of its tasks
+	}
 	t := w.of(c.key)
 	if t.container != nil {
 		fail("task %s is launched twice: in %s on %s, and in %s on %s", c.key, t.container.id, t.container.host.name, c.id, c.host.name)
@@ -140,13 +147,6 @@ func (w *witness) began(c *container) {
 		fail("task %s begins to run after its scheduler heard that it is %s, gone %t", c.key, t.heard, t.gone)
 	}
 	t.container = c
-	var sum ledger.Resources
-	for _, name := range sorted(c.host.keeper.containers) {
-		sum = sum.Plus(c.host.keeper.containers[name].resources)
-	}
-	if !c.host.resources.Contains(sum) {
-		fail("%s has %s and runs tasks of %s", c.host.name, c.host.resources, sum)
-	}
 }
 
 // heard judges what a scheduler was told of a task.
@@ -174,7 +174,7 @@ func (w *witness) heard(f *framework, s *mesos.TaskStatus) {
 	case reconciled && (state == mesos.TaskState_TASK_GONE || state == mesos.TaskState_TASK_UNKNOWN):
 		w.unknown(key, t, state)
 	case state == mesos.TaskState_TASK_UNREACHABLE:
-		if lifecycle.Terminal(t.heard) {
+		if lifecycle.Terminal(t.heard) && !reconciled { // else the question may have crossed the end
 			fail("%s hears that %s is unreachable, which ended as %s", f.name, key, t.heard)
 		}
 	default:
@@ -187,7 +187,7 @@ func (w *witness) unknown(key id.TaskKey, t *sighting, state mesos.TaskState) {
 	if lifecycle.Terminal(t.heard) {
 		return // the question and the acknowledgement crossed
 	}
-	if t.container != nil && !t.removed && !t.container.host.forsaken(t.container) {
+	if t.container != nil && !t.removed && !t.container.host.forsaken(t.container) && !w.c.givenUp(t.container.host) {
 		fail("task %s is %s, its scheduler hears, which heard no end of it; its container has ended: %t", key, state, t.container.ended)
 	}
 	t.gone = true
@@ -213,6 +213,10 @@ func (w *witness) judge(key id.TaskKey, t *sighting, s *mesos.TaskStatus) {
 	c, state := t.container, s.GetState()
 	if c != nil && state != mesos.TaskState_TASK_FINISHED && state != mesos.TaskState_TASK_FAILED && state != mesos.TaskState_TASK_KILLED {
 		fail("task %s ran, and its scheduler hears %s", key, state)
+	}
+	if c != nil && c.custom {
+		w.judgeCustom(key, t, s)
+		return
 	}
 	known := false
 	for _, label := range s.GetLabels().GetLabels() {
@@ -240,5 +244,21 @@ func (w *witness) judge(key id.TaskKey, t *sighting, s *mesos.TaskStatus) {
 		}
 	case s.Reason == nil || !c.rebooted && !c.orphaned && !c.excused:
 		fail("task %s ended with status %d, signal %d, and its scheduler hears only %s: %s", key, c.status, c.signal, s.GetReason(), s.GetMessage())
+	}
+}
+
+// judgeCustom is judge for a task of an executor: whoever has it on record tells what the
+// executor said last.
+func (w *witness) judgeCustom(key id.TaskKey, t *sighting, s *mesos.TaskStatus) {
+	c, state := t.container, s.GetState()
+	switch {
+	case c.kept && state != c.said && !c.excused:
+		fail("task %s is %s, said its executor, and its agent had it on record; its scheduler hears %s", key, c.said, state)
+	case state == mesos.TaskState_TASK_FINISHED && c.said != state:
+		fail("task %s is FINISHED, and its executor said no more than %s", key, c.said)
+	case state == mesos.TaskState_TASK_KILLED && !t.killTold:
+		fail("task %s was killed, and nobody asked for it", key)
+	case state == mesos.TaskState_TASK_FAILED && s.Reason == nil && c.said != state:
+		fail("task %s is FAILED without a reason", key)
 	}
 }

@@ -1,13 +1,15 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/gantry-project/gantry/kernel/sim/queue"
 	"github.com/gantry-project/gantry/kernel/step"
 )
 
@@ -15,8 +17,7 @@ import (
 type world struct {
 	*rand.Rand
 	now    step.Time
-	queue  eventHeap
-	seq    uint64
+	queue  queue.Queue
 	events int
 	// atOnce is how many there were at this moment.
 	atOnce int
@@ -43,31 +44,21 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	}
 }
 
-type event struct {
-	at  step.Time
-	seq uint64
-	do  func()
-}
-
-// after queues do; of two at the same time the one that was queued first comes first.
-func (w *world) after(d time.Duration, do func()) {
-	w.seq++
-	heap.Push(&w.queue, event{at: w.now.Add(max(0, d)), seq: w.seq, do: do})
-}
+// after has do happen later.
+func (w *world) after(d time.Duration, do func()) { w.queue.Add(w.now.Add(max(0, d)), do) }
 
 // runFor plays the queue for so long.
 func (w *world) runFor(d time.Duration) {
 	end := w.now.Add(d)
-	for len(w.queue) > 0 && w.queue[0].at <= end {
-		ev := heap.Pop(&w.queue).(event)
-		if ev.at > w.now {
-			w.now, w.atOnce = ev.at, 0
+	for at, some := w.queue.Next(); some && at <= end; at, some = w.queue.Next() {
+		if at > w.now {
+			w.now, w.atOnce = at, 0
 		}
 		w.events++
 		if w.atOnce++; w.atOnce > maxAtOnce {
 			fail("%d events at one moment, and no end", w.atOnce)
 		}
-		ev.do()
+		w.queue.Pop()()
 	}
 	w.now = end
 }
@@ -87,6 +78,10 @@ func (w *world) note(format string, args ...any) {
 type failure string
 
 func fail(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
+
+// sorted lists the keys of a map in order: the only way that maps are walked here, or the
+// same seed would not give the same run.
+func sorted[K ~string, V any](all map[K]V) []K { return slices.Sorted(maps.Keys(all)) }
 
 // chance is true once in so many times.
 func (w *world) chance(in int) bool { return w.IntN(in) == 0 }
@@ -204,24 +199,6 @@ func (l *lane) pump() {
 		l.queue = l.queue[1:]
 		first.do()
 	}
-}
-
-type eventHeap []event
-
-func (h eventHeap) Len() int      { return len(h) }
-func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h eventHeap) Less(i, j int) bool {
-	if h[i].at != h[j].at {
-		return h[i].at < h[j].at
-	}
-	return h[i].seq < h[j].seq
-}
-func (h *eventHeap) Push(x any) { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	(*h)[len(*h)-1] = event{}
-	*h = (*h)[:len(*h)-1]
-	return last
 }
 
 // trap is where a process dies at its next write.

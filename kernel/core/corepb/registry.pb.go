@@ -32,7 +32,11 @@ type AgentRecord struct {
 	// Unreachable_nanos is when it was given up as unreachable; zero while it is not.
 	UnreachableNanos int64 `protobuf:"varint,2,opt,name=unreachable_nanos,json=unreachableNanos,proto3" json:"unreachable_nanos,omitempty"`
 	// Registered is the last incarnation of the agent that knows that it was welcomed.
-	Registered    uint64 `protobuf:"varint,3,opt,name=registered,proto3" json:"registered,omitempty"`
+	Registered uint64 `protobuf:"varint,3,opt,name=registered,proto3" json:"registered,omitempty"`
+	// Home and boot_id are where the agent lives, until it is known to know its id: by them
+	// it is known again if its welcome was lost.
+	Home          string `protobuf:"bytes,4,opt,name=home,proto3" json:"home,omitempty"`
+	BootId        string `protobuf:"bytes,5,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,6 +90,20 @@ func (x *AgentRecord) GetRegistered() uint64 {
 		return x.Registered
 	}
 	return 0
+}
+
+func (x *AgentRecord) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *AgentRecord) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
 }
 
 // FrameworkRecord is a framework that has not been removed.
@@ -217,13 +235,15 @@ var File_kernel_core_corepb_registry_proto protoreflect.FileDescriptor
 
 const file_kernel_core_corepb_registry_proto_rawDesc = "" +
 	"\n" +
-	"!kernel/core/corepb/registry.proto\x12\vgantry.core\x1a\x14mesos/v1/mesos.proto\"\x83\x01\n" +
+	"!kernel/core/corepb/registry.proto\x12\vgantry.core\x1a\x14mesos/v1/mesos.proto\"\xb0\x01\n" +
 	"\vAgentRecord\x12'\n" +
 	"\x04info\x18\x01 \x01(\v2\x13.mesos.v1.AgentInfoR\x04info\x12+\n" +
 	"\x11unreachable_nanos\x18\x02 \x01(\x03R\x10unreachableNanos\x12\x1e\n" +
 	"\n" +
 	"registered\x18\x03 \x01(\x04R\n" +
-	"registered\"\xa8\x01\n" +
+	"registered\x12\x12\n" +
+	"\x04home\x18\x04 \x01(\tR\x04home\x12\x17\n" +
+	"\aboot_id\x18\x05 \x01(\tR\x06bootId\"\xa8\x01\n" +
 	"\x0fFrameworkRecord\x12+\n" +
 	"\x04info\x18\x01 \x01(\v2\x17.mesos.v1.FrameworkInfoR\x04info\x12\x16\n" +
 	"\x06plugin\x18\x02 \x01(\tR\x06plugin\x12%\n" +

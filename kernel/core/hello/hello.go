@@ -54,6 +54,9 @@ type Executor struct {
 
 // Read decodes a Hello, or says in a sentence what is wrong with it.
 func Read(h *linkpb.Hello) (Holdings, error) {
+	if err := checkID(h); err != nil {
+		return Holdings{}, err
+	}
 	if host := h.GetInfo().GetHostname(); host == "" || !utf8.ValidString(host) {
 		return Holdings{}, fmt.Errorf("the agent's hostname is %q: it must be text", host)
 	}

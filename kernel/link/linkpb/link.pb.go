@@ -176,7 +176,8 @@ type Hello struct {
 	// Registered is the incarnation that a master last welcomed, as the checkpoint has it:
 	// one lower than the master knows is that of an older copy, which has missed something.
 	Registered uint64 `protobuf:"varint,9,opt,name=registered,proto3" json:"registered,omitempty"`
-	// Home is where the checkpoint lives, for people.
+	// Home is where the checkpoint lives: for people, and with boot_id to know an agent again
+	// whose Welcome was lost.
 	Home string `protobuf:"bytes,10,opt,name=home,proto3" json:"home,omitempty"`
 	// Executors are those that run, or are about to; another that the master knows is gone.
 	Executors     []*HeldExecutor `protobuf:"bytes,11,rep,name=executors,proto3" json:"executors,omitempty"`

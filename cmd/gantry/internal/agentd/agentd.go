@@ -18,12 +18,12 @@ import (
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
+	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/link"
 	"github.com/gantry-project/gantry/kernel/node"
 	"github.com/gantry-project/gantry/kernel/run"
-	"github.com/gantry-project/gantry/kernel/store"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -37,10 +37,7 @@ const (
 
 // serve runs an agent until ctx ends; cfg has been validated.
 func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
-	if err := os.MkdirAll(cfg.path("agent"), 0o700); err != nil {
-		return fmt.Errorf("make the work dir: %w", err)
-	}
-	checkpoint, err := store.OpenBolt(cfg.path("agent", "checkpoint.db"))
+	checkpoint, err := cfg.openCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,9 +186,10 @@ func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err
 		return nil, fmt.Errorf("open the folder of sandboxes: %w", err)
 	}
 	version := &mesos.VersionInfo{Version: proto.String(version.String())}
-	server := api.NewServer(api.Secure(api.NewAgent(api.AgentConfig{
+	handler := api.NewAgent(api.AgentConfig{
 		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes,
-	}), api.SecureConfig{}))
+	})
+	server := api.NewServer(api.Secure(withMetrics(handler, agent.Metrics), api.SecureConfig{}))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -214,7 +212,10 @@ func (c *Config) publish(listening net.Addr) error {
 	if c.Publish == "" {
 		return nil
 	}
-	return daemon.Publish(c.Publish, daemon.Addresses{Listen: listening.String()})
+	failpoint.Hit("agent.publishing")
+	err := daemon.Publish(c.Publish, daemon.Addresses{Listen: listening.String()})
+	failpoint.Hit("agent.published")
+	return err
 }
 
 // clean removes what must not outlive an agent that has ended its tasks, whatever state
