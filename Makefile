@@ -48,11 +48,12 @@ test: build test-deps
 		.ci/suite compat go test -count=1 -run 'TestClaims$$' ./cmd/gantry/internal/compat || status=1; \
 	exit $$status
 
-# A cluster whose parts are killed, stopped and ended at random, and looked at from outside: make torture SEED=7 ROUNDS=100
+# A cluster whose parts are killed, stopped and ended at random, and looked at from outside: make torture SEED=7 ROUNDS=100 AGENTS=2
 SEED   ?= $(shell date +%s)
 ROUNDS ?= 100
+AGENTS ?= 2
 torture: build
-	go test -count=1 -timeout 3h -v -run '^TestTorture$$' ./cmd/gantry/e2e -seed $(SEED) -rounds $(ROUNDS)
+	go test -count=1 -timeout 3h -v -run '^TestTorture$$' ./cmd/gantry/e2e -seed $(SEED) -rounds $(ROUNDS) -agents $(AGENTS)
 
 # Clusters simulated from seeds, each with faults for HOURS and then a calm end: make sim SEED=7 SEEDS=1 HOURS=8
 SEEDS ?= 300

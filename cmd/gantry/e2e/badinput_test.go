@@ -25,6 +25,10 @@ import (
 func TestBadInput(t *testing.T) {
 	c := up(t, newWorkDir(t), "--no-demo")
 	daemons := []int{c.daemon(t, "master").PID, c.daemon(t, "agent").PID}
+	await(t, soon, "agent and plugins that run", c.describe, func() bool {
+		starting := slices.ContainsFunc(c.plugins(t), func(p plugin) bool { return p.State != "running" })
+		return !starting && len(c.state(t).GetAgents.Agents) == 1
+	})
 
 	t.Run("requests that are no calls", c.noCalls)
 	t.Run("a body that ends early", c.earlyEnd)
@@ -729,16 +733,16 @@ func manyAtOnce(t *testing.T, c *cluster, f form) {
 	s.teardown()
 }
 
-// plugins is what the cluster says of its plugins.
-func (c *cluster) plugins(t *testing.T) []struct {
+// plugin is one in the eyes of the cluster.
+type plugin struct {
 	Name, State string
 	Restarts    int
-} {
+}
+
+// plugins is what the cluster says of its plugins.
+func (c *cluster) plugins(t *testing.T) []plugin {
 	t.Helper()
-	var list []struct {
-		Name, State string
-		Restarts    int
-	}
+	var list []plugin
 	a := request{"GET", "/gantry/v1/plugins", nil, ""}.send(t, c.at.Master)
 	if err := json.Unmarshal([]byte(a.text), &list); err != nil || len(list) != 2 {
 		t.Fatalf("%v in %s", err, a.text)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -86,6 +85,13 @@ func TestWhatIsSaidIsKept(t *testing.T) {
 	if !strings.Contains(master.text, `"hostname":"127.0.0.1"`) || !strings.Contains(master.text, `"port":`+c.at.Master[strings.LastIndex(c.at.Master, ":")+1:]) {
 		t.Errorf("GET_MASTER: %d %s", master.status, master.text)
 	}
+	if !strings.Contains(master.text, `"capabilities":[{"type":"AGENT_UPDATE"}]`) {
+		t.Errorf("GET_MASTER: %s", master.text)
+	}
+	if state := (request{"GET", "/state", nil, ""}).send(t, c.at.Master); !strings.Contains(state.text, `"capabilities":["AGENT_UPDATE"]`) ||
+		!strings.Contains(state.text, `"capabilities":["MULTI_ROLE","HIERARCHICAL_ROLE"]`) {
+		t.Errorf("/state: %d %.500s", state.status, state.text)
+	}
 	s.teardown()
 	c.checkNothingHeld(t)
 	c.end()
@@ -97,21 +103,11 @@ func checkNotThere(t *testing.T, address string, r request) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+address+r.path, strings.NewReader(r.body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range r.header {
-		name, value, _ := strings.Cut(line, ": ")
-		req.Header.Set(name, value)
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := r.open(ctx, t, address)
 	defer resp.Body.Close()
 	var text []byte
 	if resp.StatusCode >= 400 {
+		var err error
 		if text, err = io.ReadAll(resp.Body); err != nil {
 			t.Error(err)
 		}

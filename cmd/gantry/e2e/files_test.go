@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gantry-project/gantry/cmd/gantry/e2e/faultfs"
+	"github.com/gantry-project/gantry/kernel/store"
 )
 
 // harm does something to a file that a daemon is to find.
@@ -68,7 +69,10 @@ func TestDamagedStores(t *testing.T) {
 				if err := h.do(path); err != nil {
 					t.Fatal(err)
 				}
-				refused(t, c.workDir, path, h)
+				screen := refused(t, c.workDir, path, h)
+				if strings.Count(screen, h.says) != 1 || strings.Contains(screen, "starting it again") {
+					t.Errorf("it is not said once, or tried again\n%s", screen)
+				}
 				if got := c.instances(); !slices.Equal(got, pids) {
 					t.Errorf("the instances were %d and are %d", pids, got)
 				}
@@ -99,8 +103,8 @@ func spoilRecords(text []byte) []byte {
 	return bytes.ReplaceAll(text, []byte("task/"), []byte("tasK/"))
 }
 
-// refused starts a cluster that can't come up because of path.
-func refused(t *testing.T, workDir, path string, h harm) {
+// refused starts a cluster that can't come up because of path, and returns what it showed.
+func refused(t *testing.T, workDir, path string, h harm) string {
 	t.Helper()
 	c := launch(t, workDir, "--keep-tasks")
 	await(t, readyWithin, "end of gantry up", c.describe, func() bool {
@@ -125,10 +129,11 @@ func refused(t *testing.T, workDir, path string, h harm) {
 	if !said || strings.Contains(c.screen.String(), "panic") {
 		t.Errorf("no line says that %s: %s\n%s", path, h.says, c.describe())
 	}
+	return c.screen.String()
 }
 
-// mended damages both stores, mends them, and goes on: the task whose record is lost is replaced, and so may be the other, if
-// Marathon asks for it before its agent is back, whose record the master has lost; it is then ended when Marathon next compares.
+// mended damages both stores, mends them, and goes on: the task whose record is lost is replaced, and the other is not, though
+// the master has lost the record of its agent, too.
 func mended(t *testing.T, workDir string, stores map[string]string, pids []int) {
 	err := rewrite(stores["master"], func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("agent/"), []byte("agenT/")) })
 	if err != nil {
@@ -156,14 +161,126 @@ func mended(t *testing.T, workDir string, stores map[string]string, pids []int) 
 	}
 	c = up(t, workDir)
 	c.awaitInstances(2)
-	if slices.Equal(c.instances(), pids) {
+	now := c.instances()
+	if slices.Equal(now, pids) {
 		t.Errorf("the instances are %d as ever, though the record of one was lost", pids)
+	}
+	if !slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(pids, pid) }) {
+		t.Errorf("the instances were %d and are %d: the one whose record was not lost was replaced, too", pids, now)
 	}
 	if status, out, errOut := c.gantry("run", "--", "echo", "hi"); status != 0 || out != "hi\n" {
 		t.Errorf("gantry run: %d, %q, %q", status, out, errOut)
 	}
 	c.end()
 	c.checkNothingLeft()
+}
+
+// A record of a plugin that it can't have written is refused by the plugin, by name and with what to do; the master, other
+// frameworks and the tasks go on. Dropped, all goes on.
+func TestDamagedPluginState(t *testing.T) {
+	c := up(t, newWorkDir(t), "--keep-tasks")
+	c.awaitInstances(2)
+	pids := c.instances()
+	c.end()
+	path := filepath.Join(c.workDir, "master", "master.db")
+	good, mark := readFile(t, path), readFile(t, path+".mark")
+	for _, h := range []struct {
+		name, record string // what the key begins with, below the plugin's own
+		change       func([]byte) []byte
+		says         string
+	}{
+		{"cut off", "app/hello-web/", func(v []byte) []byte { return v[:len(v)/2] }, "unexpected end"},
+		{"a byte is flipped", "task/", func(v []byte) []byte { return bytes.Replace(v, []byte("hello"), []byte("hellp"), 1) }, "it is that of"},
+		{"newer", "incarnation", func(v []byte) []byte { return bytes.Replace(v, []byte(`"schema":1`), []byte(`"schema":2`), 1) }, "its schema is 2"},
+	} {
+		t.Run(h.name, func(t *testing.T) {
+			if err := errors.Join(os.WriteFile(path, good, 0o600), os.WriteFile(path+".mark", mark, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			key := changeRecord(t, path, "plugin/marathon/"+h.record, h.change)
+			c := up(t, c.workDir, "--keep-tasks", "--no-demo")
+			drop := "gantry mend --drop " + key
+			await(t, soon, "word of the record", c.describe, func() bool {
+				return strings.Contains(c.screen.String(), h.says) && strings.Contains(c.screen.String(), drop)
+			})
+			if status, out, errOut := c.gantry("run", "--", "echo", "hi"); status != 0 || out != "hi\n" {
+				t.Errorf("gantry run: %d, %q, %q", status, out, errOut)
+			}
+			if got := c.instances(); !slices.Equal(got, pids) {
+				t.Errorf("the instances were %d and are %d", pids, got)
+			}
+			c.end()
+		})
+	}
+	c = &cluster{t: t, workDir: c.workDir}
+	c.must("mend", "--drop", "plugin/marathon/incarnation", path)
+	c = up(t, c.workDir)
+	c.awaitInstances(2)
+	if got := c.instances(); !slices.Equal(got, pids) {
+		t.Errorf("the instances were %d and are %d", pids, got)
+	}
+	c.must("app", "scale", "hello-web", "3")
+	c.awaitInstances(3)
+	c.end()
+	c.checkNothingLeft()
+}
+
+// changeRecord changes the first record of a store whose key begins with prefix, and returns the key.
+func changeRecord(t *testing.T, path, prefix string, change func([]byte) []byte) string {
+	t.Helper()
+	s, err := store.OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	found, _, err := s.List(t.Context(), prefix, "", 1)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no record of %s: %v", prefix, err)
+	}
+	changed := store.Entry{Key: found[0].Key, Value: change(found[0].Value)}
+	if bytes.Equal(changed.Value, found[0].Value) {
+		t.Fatalf("%s is %q as ever", changed.Key, changed.Value)
+	}
+	if _, err := s.Apply(t.Context(), store.Txn{Puts: []store.Entry{changed}}); err != nil {
+		t.Fatal(err)
+	}
+	return changed.Key
+}
+
+// The work dir of an agent that was copied is refused, beside the original and its tasks, in one line that says where they
+// are; without the checkpoint there is a new agent.
+func TestCopiedAgent(t *testing.T) {
+	original := up(t, newWorkDir(t))
+	original.end()
+	other := newWorkDir(t)
+	if text, err := exec.Command("cp", "-a", original.workDir+"/.", other).CombinedOutput(); err != nil {
+		t.Fatalf("copy: %v: %s", err, text)
+	}
+	original = up(t, original.workDir)
+	original.awaitInstances(2)
+	pids := original.instances()
+	checkpoint := filepath.Join(other, "agent", "agent", "checkpoint.db")
+	says := "which works in " + filepath.Join(original.workDir, "agent") + " of this machine"
+	screen := refused(t, other, checkpoint, harm{says: says})
+	if strings.Count(screen, says) != 1 || strings.Contains(screen, "starting it again") {
+		t.Errorf("it is not said once, or tried again\n%s", screen)
+	}
+	if got := original.instances(); !slices.Equal(got, pids) {
+		t.Errorf("the instances were %d and are %d", pids, got)
+	}
+	if err := os.Rename(filepath.Dir(checkpoint), filepath.Join(other, "aside")); err != nil {
+		t.Fatal(err)
+	}
+	fresh := up(t, other, "--no-demo")
+	fresh.waitRun()
+	fresh.end()
+	fresh.checkNothingLeft()
+	original.end()
+	original.checkNothingLeft()
 }
 
 // Small files in the work dir, broken.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gantry-project/gantry/cmd/gantry/e2e/faultfs"
+	"github.com/gantry-project/gantry/cmd/gantry/e2e/torture"
 )
 
 // bin is where the binaries are, unless $GANTRY_BIN names another folder, laid out alike.
@@ -18,6 +19,7 @@ var bin = cmp.Or(os.Getenv("GANTRY_BIN"), filepath.Join("..", "..", "..", "bin")
 
 func TestMain(m *testing.M) {
 	executorMain() // as this, in a container
+	torture.ExecutorMain()
 	faultfs.Main() // what serves a filesystem with faults is this program again: it gets no further
 	if os.Geteuid() != 0 {
 		fmt.Println("e2e: containers need root: skipped")

@@ -36,7 +36,7 @@ func TestReboot(t *testing.T) {
 	l.launch(work{"runs", "exec sleep 100000", 0}, work{"unheard", "exec sleep 100000", 0}, work{"ended", "true", 3})
 	l.tasks["unheard"].leave, l.tasks["ended"].leave = true, true
 	l.until("three tasks", func() bool {
-		return l.runs("runs") && len(l.tasks["unheard"].heard) == 1 && len(l.tasks["ended"].heard) == 1
+		return l.runs("runs") && len(l.tasks["unheard"].heard) == 1 && l.ran("unheard") == 1 && len(l.tasks["ended"].heard) == 1
 	})
 	ended := func() bool { // its status waits for that of its start to be acknowledged
 		return slices.ContainsFunc(c.state(t).GetTasks.GetTasks(), func(task *mesos.Task) bool {

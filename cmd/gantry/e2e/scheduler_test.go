@@ -26,7 +26,9 @@ func TestSchedulerAPI(t *testing.T) {
 			"how a task ended":                           aTaskEnds,
 			"what is declined is offered to others":      offersAreDeclined,
 			"suppressed roles hear no offers":            offersAreSuppressed,
+			"offers are as large as is wanted at least":  offersAreWorthIt,
 			"reconciliation":                             tasksAreReconciled,
+			"a framework changes what it says of itself": aFrameworkChanges,
 			"a framework fails over":                     aFrameworkFailsOver,
 			"a framework is away for a while":            aFrameworkIsAway,
 			"a framework that leaves without a timeout":  aFrameworkLeaves,
@@ -179,6 +181,28 @@ func offersAreSuppressed(t *testing.T, c *cluster, f form) {
 	s.teardown()
 }
 
+func offersAreWorthIt(t *testing.T, c *cluster, f form) {
+	filters := func(cpus string) string {
+		return `"offer_filters":{"*":{"min_allocatable_resources":{"quantities":[{"quantities":{"cpus":{"value":` + cpus + `}}}]}}}`
+	}
+	s := c.subscribe(t, f, filters("1000000"))
+	other := c.subscribe(t, f, "")
+	for range 3 {
+		other.decline(other.offer(), "0")
+	}
+	other.teardown()
+	s.barrier()
+	if s.heard(func(e event) bool { return e.Type == "OFFERS" }) {
+		t.Error("offers came that are smaller than what is wanted")
+	}
+	if status, text := s.try("UPDATE_FRAMEWORK", fmt.Sprintf(`"update_framework":{"framework_info":{"id":{"value":%q},"user":"root","name":"test",%s}}`,
+		s.id, filters("0.5"))); status != 200 {
+		t.Fatalf("%d %s", status, text)
+	}
+	s.decline(s.offer(), "0")
+	s.teardown()
+}
+
 func tasksAreReconciled(t *testing.T, c *cluster, f form) {
 	s := c.subscribe(t, f, "")
 	o := s.offer()
@@ -213,6 +237,40 @@ func tasksAreReconciled(t *testing.T, c *cluster, f form) {
 		}
 	}
 	aware.teardown()
+}
+
+func aFrameworkChanges(t *testing.T, c *cluster, f form) {
+	const multi = `"capabilities":[{"type":"MULTI_ROLE"}]`
+	s := c.subscribe(t, f, `"roles":["a"],`+multi)
+	update := func(user, roles, suppressed string) (int, string) {
+		return s.try("UPDATE_FRAMEWORK", fmt.Sprintf(`"update_framework":{"framework_info":{"id":{"value":%q},"user":%q,"name":"test","roles":[%s],%s},"suppressed_roles":[%s]}`,
+			s.id, user, roles, multi, suppressed))
+	}
+	held := s.offer()
+	for want, change := range map[string][3]string{
+		"Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'root' to 'nobody'": {"nobody", `"a"`, ""},
+		"Suppressed roles { b } are not contained in the set of roles":                              {"root", `"a"`, `"b"`},
+		"'FrameworkInfo.roles' contains duplicate items: { a }":                                     {"root", `"a","a"`, ""},
+	} {
+		if status, text := update(change[0], change[1], change[2]); status != 400 || text != "Not a valid update of the framework: "+want {
+			t.Errorf("%v: %d %s, want 400 and %s", change, status, text, want)
+		}
+	}
+	if status, text := update("root", `"b","c"`, `"c"`); status != 200 || text != "" {
+		t.Fatalf("%d %s", status, text)
+	}
+	s.take("RESCIND of what was offered for the role that it left", func(e event) bool { return e.Type == "RESCIND" && e.Rescind.OfferID == held.ID })
+	for range 3 {
+		o := s.offer()
+		if o.AllocationInfo.Role != "b" {
+			t.Errorf("offered for role %q", o.AllocationInfo.Role)
+		}
+		s.decline(o, "0")
+	}
+	if info := c.framework(t, s.id).FrameworkInfo; !slices.Equal(info.Roles, []string{"b", "c"}) {
+		t.Errorf("the framework is told as %v", info)
+	}
+	s.teardown()
 }
 
 func aFrameworkFailsOver(t *testing.T, c *cluster, f form) {

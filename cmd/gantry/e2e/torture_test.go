@@ -5,7 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,7 @@ import (
 var (
 	tortureSeed   = flag.Uint64("seed", 1, "what TestTorture does to its cluster")
 	tortureRounds = flag.Int("rounds", 10, "how often")
+	tortureAgents = flag.Int("agents", 2, "how many agents its cluster has")
 )
 
 const (
@@ -34,15 +37,16 @@ const (
 	staying      = 3
 	running      = 16 // jobs at a time
 
-	afterBlows   = 6                // launches, which need offers
+	afterBlows   = 3                // launches on each agent, which need offers
 	settleWithin = 90 * time.Second // on a loaded machine
 	calibration  = 2                // rounds that say what processes use
+	endsWithin   = 8 * time.Second  // one of the tasks that run, all of which are short
 )
 
 // Whatever is killed, at whatever moment, no task notices that is not meant, and nobody loses sight of any.
 func TestTorture(t *testing.T) {
 	o := newOrdeal(t, *tortureSeed)
-	t.Logf("seed %d, %d rounds", o.seed, *tortureRounds)
+	t.Logf("seed %d, %d rounds, %d agents", o.seed, *tortureRounds, o.host.Agents)
 	o.begin()
 	for o.round = range *tortureRounds {
 		o.endure()
@@ -56,31 +60,36 @@ func TestTorture(t *testing.T) {
 
 // ordeal is a cluster that is tortured, and what watches it.
 type ordeal struct {
-	t     *testing.T
-	seed  uint64
-	round int
-	c     *cluster
-	host  torture.Host
-	load  *torture.Load
-	probe *torture.Probe
+	t      *testing.T
+	seed   uint64
+	round  int
+	c      *cluster
+	host   torture.Host
+	listen string // HOST:PORT of the master
+	load   *torture.Load
+	probe  *torture.Probe
 	// master is HOST:PORT, or empty while nobody knows.
 	master atomic.Value
-	at     daemon.Cluster
+	at     daemon.Cluster // as it was last
 	api    *client.Client // of at
 	stop   context.CancelFunc
 	watch  sync.WaitGroup
 
 	// Of this round.
-	began    time.Time
-	done     []string                // to whom, when
-	struck   map[torture.Victim]bool // killed or stopped
-	killed   map[torture.Victim]bool
-	tasks    map[string]torture.Process // that have to live on, by Key
-	parts    map[torture.Victim]torture.Process
-	thawing  sync.WaitGroup
+	began   time.Time
+	struck  map[torture.Role]bool // killed or stopped
+	killed  map[torture.Role]bool
+	tasks   map[string]torture.Process // that have to live on, by Key
+	parts   map[torture.Role]torture.Process
+	thawing sync.WaitGroup
+
+	mu     sync.Mutex // while thawing goes on, for
+	done   []string   // to whom, when, in this round
+	missed []string   // jobs that ended while their agent was stopped
+
 	judged   map[string]bool // histories by id of the job
 	excused  map[string]bool // those whose end nobody may have seen
-	usual    map[torture.Victim]torture.Size
+	usual    map[torture.Role]torture.Size
 	entries  int
 	kills    map[string]int
 	failures int // of the probe, told already
@@ -89,8 +98,8 @@ type ordeal struct {
 func newOrdeal(t *testing.T, seed uint64) *ordeal {
 	workDir := newWorkDir(t)
 	o := &ordeal{
-		t: t, seed: seed, host: torture.Host{WorkDir: workDir, Group: cgroup.Name(workDir)},
-		judged: map[string]bool{}, excused: map[string]bool{}, usual: map[torture.Victim]torture.Size{}, kills: map[string]int{},
+		t: t, seed: seed, host: torture.Host{WorkDir: workDir, Group: cgroup.Name(workDir), Agents: *tortureAgents},
+		judged: map[string]bool{}, excused: map[string]bool{}, usual: map[torture.Role]torture.Size{}, kills: map[string]int{},
 	}
 	o.master.Store("")
 	o.load = torture.NewLoad(torture.LoadConfig{
@@ -102,7 +111,8 @@ func newOrdeal(t *testing.T, seed uint64) *ordeal {
 
 // begin starts the cluster and waits until it is as it should be between two rounds.
 func (o *ordeal) begin() {
-	o.c = launch(o.t, o.host.WorkDir)
+	o.prepare()
+	o.start()
 	o.up()
 	o.c.must("app", "scale", "hello-web", fmt.Sprint(webInstances))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -112,6 +122,49 @@ func (o *ordeal) begin() {
 	o.watch.Go(func() { o.load.Run(ctx) })
 	o.watch.Go(func() { o.probe.Run(ctx) })
 	o.settle()
+}
+
+func (o *ordeal) start() {
+	o.c = launch(o.t, o.host.WorkDir, "--agents", fmt.Sprint(o.host.Agents), "--listen", o.listen)
+}
+
+// prepare makes what a cluster needs in which executors outlive the supervisor: their agent has to come back where it was.
+func (o *ordeal) prepare() {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	base := freePorts(o.t, o.host.Agents+3)
+	o.listen = fmt.Sprint("127.0.0.1:", base+1)
+	plugins := fmt.Sprintf("[plugin.drf]\nkind = \"allocator\"\n[plugin.marathon]\nkind = \"framework\"\nlisten = \"127.0.0.1:%d\"\n", base+o.host.Agents+2)
+	err = errors.Join(
+		os.MkdirAll(filepath.Dir(o.host.Executor()), 0o755),
+		os.WriteFile(o.host.Executor(), self, 0o755),
+		os.WriteFile(filepath.Join(o.host.WorkDir, "plugins.toml"), []byte(plugins), 0o644),
+	)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// freePorts finds some that follow each other, below those that the system hands out.
+func freePorts(t *testing.T, n int) (first int) {
+	for first = 10_000 + os.Getpid()%900*10; first < 20_000; first += n {
+		var taken []net.Listener
+		for i := range n {
+			if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", first+i)); err == nil {
+				taken = append(taken, l)
+			}
+		}
+		for _, l := range taken {
+			l.Close() // nobody has connected
+		}
+		if len(taken) == n {
+			return first
+		}
+	}
+	t.Fatalf("there are no %d free ports", n)
+	return 0
 }
 
 // up waits until the cluster is ready that was started last, and tells the load where it is.
@@ -134,7 +187,7 @@ func (o *ordeal) up() {
 
 // endure is one round.
 func (o *ordeal) endure() {
-	o.began, o.done, o.struck, o.killed = time.Now(), nil, map[torture.Victim]bool{}, map[torture.Victim]bool{}
+	o.began, o.done, o.struck, o.killed = time.Now(), nil, map[torture.Role]bool{}, map[torture.Role]bool{}
 	o.tasks, o.parts = o.survivors()
 	o.load.Pause(false)
 	for _, blow := range torture.Plan(o.seed, o.round) {
@@ -143,12 +196,14 @@ func (o *ordeal) endure() {
 	}
 	o.thawing.Wait()
 	o.up()
-	launched := o.load.Count().Launched
-	o.await(func() []string {
-		if n := o.load.Count().Launched - launched; n < afterBlows {
-			return []string{fmt.Sprintf("offers do not flow: %d launches since the last blow", n)}
+	before := o.load.Spread()
+	o.await(func() (open []string) {
+		for agent, n := range o.load.Spread() {
+			if n < before[agent]+afterBlows {
+				open = append(open, fmt.Sprintf("offers of %s do not flow: %d launches since the last blow", o.host.Folder(agent), n-before[agent]))
+			}
 		}
-		return nil
+		return open
 	})
 	o.load.Pause(true)
 	o.settle()
@@ -157,19 +212,19 @@ func (o *ordeal) endure() {
 	o.checkHistories(func(h torture.History) bool { return !o.judged[h.Job.ID] })
 	o.checkProbe()
 	o.checkLogs()
-	o.checkGrowth()
+	o.calibrate()
 }
 
 // survivors returns the processes that are to live on: those in containers, and the parts of kernel and plugins.
-func (o *ordeal) survivors() (tasks map[string]torture.Process, parts map[torture.Victim]torture.Process) {
+func (o *ordeal) survivors() (tasks map[string]torture.Process, parts map[torture.Role]torture.Process) {
 	o.t.Helper()
 	all := o.processes()
-	tasks, parts = map[string]torture.Process{}, map[torture.Victim]torture.Process{}
+	tasks, parts = map[string]torture.Process{}, map[torture.Role]torture.Process{}
 	for _, p := range all {
 		if p.Container != "" {
 			tasks[p.Key()] = p
 		} else {
-			parts[p.Part] = p
+			parts[p.Role] = p
 		}
 	}
 	return tasks, parts
@@ -193,6 +248,10 @@ func (o *ordeal) strike(b torture.Blow) {
 		o.load.Cut()
 	case torture.Instance:
 		o.askToLeave()
+	case torture.Absent:
+		for _, p := range o.find(torture.Agent, b.Nth) {
+			o.absent(p)
+		}
 	case torture.Everything:
 		o.strikeAll(func(p torture.Process) bool { return p.Container == "" })
 	case torture.Supervisor:
@@ -202,7 +261,7 @@ func (o *ordeal) strike(b torture.Blow) {
 		}
 		fallthrough
 	default:
-		victims := o.find(b.Victim)
+		victims := o.find(b.Victim, b.Nth)
 		if len(victims) == 0 {
 			o.note("%s is not there", b.Victim)
 		}
@@ -213,11 +272,24 @@ func (o *ordeal) strike(b torture.Blow) {
 }
 
 func (o *ordeal) note(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.done = append(o.done, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-func (o *ordeal) find(v torture.Victim) []torture.Process {
-	return slices.DeleteFunc(o.processes(), func(p torture.Process) bool { return p.Part != v })
+// find returns the processes of a victim: of the nth agent that has any, if agents have them.
+func (o *ordeal) find(v torture.Victim, nth int) []torture.Process {
+	found := map[string][]torture.Process{} // by agent
+	for _, p := range o.processes() {
+		if p.Part == v {
+			found[p.Agent] = append(found[p.Agent], p)
+		}
+	}
+	agents := slices.Sorted(maps.Keys(found))
+	if len(agents) == 0 {
+		return nil
+	}
+	return found[agents[nth%len(agents)]]
 }
 
 func (o *ordeal) strikeOne(b torture.Blow, p torture.Process) {
@@ -225,24 +297,83 @@ func (o *ordeal) strikeOne(b torture.Blow, p torture.Process) {
 		o.kill(p)
 		return
 	}
-	o.struck[p.Part] = true
-	o.note("stopped %d: %v", p.PID, syscall.Kill(p.PID, syscall.SIGSTOP))
+	o.freeze(p)
 	o.thawing.Go(func() {
 		time.Sleep(b.Freeze)
-		if now, err := o.host.Process(p.PID); err == nil && now.Key() == p.Key() {
-			_ = syscall.Kill(p.PID, syscall.SIGCONT) // fails only where it has just ended
-		}
+		o.thaw(p)
 	})
+}
+
+// freeze stops a process, until it is thawed.
+func (o *ordeal) freeze(p torture.Process) {
+	o.struck[p.Role] = true
+	o.note("stopped %s %d: %v", p.Role, p.PID, syscall.Kill(p.PID, syscall.SIGSTOP))
+}
+
+func (o *ordeal) thaw(p torture.Process) {
+	if now, err := o.host.Process(p.PID); err == nil && now.Key() == p.Key() {
+		_ = syscall.Kill(p.PID, syscall.SIGCONT) // fails only where it has just ended
+	}
+}
+
+// absent stops an agent until one of its tasks has ended by itself, which only the keeper can have seen then.
+func (o *ordeal) absent(p torture.Process) {
+	var left []string
+	for deadline := time.Now().Add(endsWithin); len(left) == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			o.t.Errorf("%s got no task to run for %s", p.Agent, endsWithin)
+			return
+		}
+		if left = o.underWay(p.Agent); len(left) == 0 {
+			continue
+		}
+		o.freeze(p)
+		if left = o.underWay(p.Agent); len(left) == 0 { // they have ended before
+			o.thaw(p)
+		}
+	}
+	o.thawing.Go(func() {
+		defer o.thaw(p)
+		for deadline := time.Now().Add(endsWithin); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			for _, id := range left {
+				if box, err := o.host.Sandbox(o.load.Framework(), id); err != nil || box.Ended == 0 {
+					continue
+				}
+				o.note("%s ended while %s was stopped", id, p.Role)
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.missed = append(o.missed, id)
+				return
+			}
+		}
+		o.note("none of %v ended while %s was stopped", left, p.Role)
+	})
+}
+
+// underWay are the jobs of an agent that are about to end by themselves.
+func (o *ordeal) underWay(agent string) (ids []string) {
+	for _, h := range o.load.Histories() {
+		if h.Job.Kind != torture.Runs || h.Ended || o.host.Folder(h.Agent) != agent {
+			continue
+		}
+		if box, err := o.host.Sandbox(o.load.Framework(), h.Job.ID); err == nil && box.Began == 1 && box.Ended == 0 {
+			ids = append(ids, h.Job.ID)
+		}
+	}
+	return ids
 }
 
 // kill kills a process, and with it whatever belongs to it.
 func (o *ordeal) kill(p torture.Process) {
-	o.note("killed %s %d: %v", p.Part, p.PID, syscall.Kill(p.PID, syscall.SIGKILL))
-	for _, v := range append(belongings[p.Part], p.Part) {
-		o.struck[v], o.killed[v] = true, true
+	o.note("killed %s %d: %v", p.Role, p.PID, syscall.Kill(p.PID, syscall.SIGKILL))
+	o.struck[p.Role], o.killed[p.Role] = true, true
+	for _, role := range o.host.Roles() {
+		if slices.Contains(belongings[p.Part], role.Part) {
+			o.struck[role], o.killed[role] = true, true
+		}
 	}
 	if p.Part == torture.Reaper {
-		o.struck[torture.Keeper] = true // it becomes the next keeper's reaper
+		o.struck[torture.Role{Part: torture.Keeper, Agent: p.Agent}] = true // it becomes the next keeper's reaper
 	}
 }
 
@@ -282,7 +413,7 @@ func (o *ordeal) strikeAll(victim func(torture.Process) bool) {
 	case <-time.After(endWithin):
 		o.t.Fatal("the supervisor did not end after SIGKILL")
 	}
-	o.c = launch(o.t, o.host.WorkDir)
+	o.start()
 }
 
 // settle waits until everything is as it should be when nobody does anything.
@@ -331,7 +462,8 @@ func (o *ordeal) unsettled() []string {
 	if err != nil {
 		return append(open, fmt.Sprintf("the master: %v", err))
 	}
-	live, open := unaccounted(state)
+	live, open := o.unaccounted(state)
+	open = append(open, o.executors(ctx, state, live)...)
 	app, err := api.App(ctx, "hello-web")
 	if err != nil || app.TasksRunning != webInstances || len(app.Tasks) != webInstances {
 		open = append(open, fmt.Sprintf("the demo: %+v, %v", app, err))
@@ -349,30 +481,61 @@ func (o *ordeal) unsettled() []string {
 	if err != nil {
 		open = append(open, err.Error())
 	}
-	return append(append(open, remains...), o.strays(live)...)
+	if open = append(append(open, remains...), o.strays(live)...); len(open) > 0 {
+		return open
+	}
+	return o.grown()
+}
+
+// executors compares the load's executors at the agents with those at the master, and adds their containers to those that live.
+func (o *ordeal) executors(ctx context.Context, state *masterpb.Response_GetState, live map[string]bool) (open []string) {
+	held := 0
+	for i, folder := range o.host.Folders() {
+		containers, err := torture.Executors(ctx, o.at.Agents[i])
+		if err != nil {
+			open = append(open, fmt.Sprintf("%s: %v", folder, err))
+		}
+		for _, c := range containers {
+			live[folder+"/"+c] = true
+			held++
+		}
+	}
+	if n := len(state.GetGetExecutors().GetExecutors()); n != held {
+		open = append(open, fmt.Sprintf("the master has %d executors, the agents %d", n, held))
+	}
+	return open
 }
 
 // client is one for the cluster as it is now, as a master that starts again may give its plugins other ports. It is kept,
 // for its connections would count as the master's growth.
 func (o *ordeal) client() (*client.Client, error) {
 	at, err := daemon.ReadCluster(o.host.WorkDir)
-	if err == nil && (o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon) {
-		o.at, o.api = at, client.New(at.Master, at.Marathon)
+	if err != nil {
+		return nil, err
 	}
-	return o.api, err
+	if o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon {
+		o.api = client.New(at.Master, at.Marathon)
+	}
+	o.at = at
+	return o.api, nil
 }
 
 // unaccounted compares what the master accounts for with what should run, and returns the containers that live.
-func unaccounted(state *masterpb.Response_GetState) (live map[string]bool, open []string) {
+func (o *ordeal) unaccounted(state *masterpb.Response_GetState) (live map[string]bool, open []string) {
 	live = map[string]bool{}
 	used := map[string]float64{}
 	tasks := state.GetGetTasks().GetTasks()
+	for _, e := range state.GetGetExecutors().GetExecutors() {
+		for _, r := range e.GetExecutorInfo().GetResources() {
+			used[r.GetName()] += r.GetScalar().GetValue()
+		}
+	}
 	for _, task := range tasks {
 		if task.GetState() != mesos.TaskState_TASK_RUNNING {
 			open = append(open, fmt.Sprintf("task %s is %s at the master", task.GetTaskId().GetValue(), task.GetState()))
 		}
 		for _, s := range task.GetStatuses() {
-			live[s.GetContainerStatus().GetContainerId().GetValue()] = true
+			live[o.host.Folder(task.GetAgentId().GetValue())+"/"+s.GetContainerStatus().GetContainerId().GetValue()] = true
 		}
 		for _, r := range task.GetResources() {
 			used[r.GetName()] += r.GetScalar().GetValue()
@@ -384,9 +547,13 @@ func unaccounted(state *masterpb.Response_GetState) (live map[string]bool, open 
 	if n := len(state.GetGetTasks().GetUnreachableTasks()); n > 0 {
 		open = append(open, fmt.Sprintf("%d tasks are unreachable", n))
 	}
-	for _, agent := range state.GetGetAgents().GetAgents() {
+	agents := state.GetGetAgents().GetAgents()
+	if len(agents) != o.host.Agents {
+		open = append(open, fmt.Sprintf("the master has %d agents, want %d", len(agents), o.host.Agents))
+	}
+	for _, agent := range agents {
 		if !agent.GetActive() {
-			open = append(open, "the agent is not active")
+			open = append(open, fmt.Sprintf("agent %s is not active", agent.GetAgentInfo().GetId().GetValue()))
 		}
 		for _, r := range agent.GetAllocatedResources() {
 			used[r.GetName()] -= r.GetScalar().GetValue()
@@ -403,16 +570,16 @@ func unaccounted(state *masterpb.Response_GetState) (live map[string]bool, open 
 // strays returns processes that should not be there, and parts of which there is not exactly one.
 func (o *ordeal) strays(live map[string]bool) []string {
 	var open []string
-	count := map[torture.Victim]int{}
+	count := map[torture.Role]int{}
 	for _, p := range o.processes() {
-		count[p.Part]++
+		count[p.Role]++
 		if p.Container == "" && p.Part == "" || p.Container != "" && !live[p.Container] {
 			open = append(open, "a stray: "+p.String())
 		}
 	}
-	for _, part := range []torture.Victim{torture.Supervisor, torture.Master, torture.Agent, torture.Keeper, torture.Reaper, torture.Allocator, torture.Marathon} {
-		if count[part] != 1 {
-			open = append(open, fmt.Sprintf("there are %d of %s", count[part], part))
+	for _, role := range o.host.Roles() {
+		if count[role] != 1 {
+			open = append(open, fmt.Sprintf("there are %d of %s", count[role], role))
 		}
 	}
 	zombies, err := o.host.Zombies()
@@ -433,22 +600,20 @@ func (o *ordeal) checkSurvivors() {
 			o.t.Errorf("this process of a task did not live on: %s", p)
 		}
 	}
-	for part, p := range o.parts {
-		if now := parts[part]; !o.struck[part] && now.Key() != p.Key() {
-			o.t.Errorf("the %s was not struck, and is another process: %s, was %s", part, now, p)
+	for role, p := range o.parts {
+		if now := parts[role]; !o.struck[role] && now.Key() != p.Key() {
+			o.t.Errorf("the %s was not struck, and is another process: %s, was %s", role, now, p)
 		}
 	}
 }
 
 // checkHistories holds some of the tasks' histories against the rules.
 func (o *ordeal) checkHistories(which func(torture.History) bool) {
-	// Somebody sees every end, if there is anybody.
-	unknown := o.killed[torture.Keeper] && o.killed[torture.Reaper] && o.killed[torture.Agent]
 	for _, h := range o.load.Histories() {
 		if !which(h) {
 			continue
 		}
-		o.excused[h.Job.ID] = o.excused[h.Job.ID] || unknown
+		o.excused[h.Job.ID] = o.excused[h.Job.ID] || o.nobodyIsLeft(o.host.Folder(h.Agent))
 		o.judged[h.Job.ID] = h.Ended
 		left, err := o.host.Sandbox(o.load.Framework(), h.Job.ID)
 		if err != nil {
@@ -463,6 +628,16 @@ func (o *ordeal) checkHistories(which func(torture.History) bool) {
 	for _, trouble := range o.load.Troubles() {
 		o.t.Error(trouble)
 	}
+}
+
+// nobodyIsLeft says of an agent whether all were killed in this round who see an end; if there is anybody, somebody does.
+func (o *ordeal) nobodyIsLeft(agent string) bool {
+	for _, part := range []torture.Victim{torture.Keeper, torture.Reaper, torture.Agent} {
+		if !o.killed[torture.Role{Part: part, Agent: agent}] {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *ordeal) checkProbe() {
@@ -504,33 +679,72 @@ func (o *ordeal) checkLogs() {
 	}
 }
 
-// checkGrowth compares what the processes use with the most of the first rounds.
-func (o *ordeal) checkGrowth() {
-	entries, err := o.host.Entries()
+// calibrate takes what is used at the end of the first rounds as usual.
+func (o *ordeal) calibrate() {
+	if o.round >= calibration {
+		return
+	}
+	entries, sizes, err := o.sizes()
 	if err != nil {
 		o.t.Error(err)
 	}
-	if o.round < calibration {
-		o.entries = max(o.entries, entries)
-	} else if entries > o.entries+24 {
-		o.t.Errorf("there are %d files in the work dir, were %d", entries, o.entries)
+	o.entries = max(o.entries, entries)
+	for role, size := range sizes {
+		o.usual[role] = o.usual[role].Max(size)
 	}
+}
+
+// sizes measures the work dir and the processes.
+func (o *ordeal) sizes() (entries int, sizes map[torture.Role]torture.Size, err error) {
+	if entries, err = o.host.Entries(); err != nil {
+		return 0, nil, err
+	}
+	sizes = map[torture.Role]torture.Size{}
 	_, parts := o.survivors()
-	for part, p := range parts {
+	for role, p := range parts {
 		size, err := p.Size()
 		if err != nil {
-			o.t.Errorf("the size of the %s: %v", part, err)
-			continue
+			return 0, nil, fmt.Errorf("the size of the %s: %w", role, err)
 		}
-		usual := o.usual[part]
-		if o.round < calibration {
-			o.usual[part] = torture.Size{
-				Files: max(size.Files, usual.Files), Threads: max(size.Threads, usual.Threads), RSSKiB: max(size.RSSKiB, usual.RSSKiB),
+		if address := o.servesMetrics(role); address != "" {
+			if size.Goroutines, err = torture.Goroutines(o.t.Context(), address); err != nil {
+				return 0, nil, fmt.Errorf("the goroutines of the %s: %w", role, err)
 			}
-		} else if size.Files > usual.Files+16 || size.Threads > usual.Threads+12 || size.RSSKiB > 2*usual.RSSKiB+32<<10 {
-			o.t.Errorf("the %s has grown to %+v, was %+v", part, size, usual)
+		}
+		sizes[role] = size
+	}
+	return entries, sizes, nil
+}
+
+// servesMetrics is where a process tells what nobody can see from outside, or empty.
+func (o *ordeal) servesMetrics(role torture.Role) string {
+	switch role.Part {
+	case torture.Master:
+		return o.at.Master
+	case torture.Agent:
+		return o.at.Agents[slices.Index(o.host.Folders(), role.Agent)]
+	}
+	return ""
+}
+
+// grown says what uses more than was usual in the first rounds, however many there were since.
+func (o *ordeal) grown() (open []string) {
+	if o.round < calibration {
+		return nil
+	}
+	entries, sizes, err := o.sizes()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if entries > o.entries+24 {
+		open = append(open, fmt.Sprintf("there are %d files in the work dir, were %d", entries, o.entries))
+	}
+	for role, size := range sizes {
+		if usual := o.usual[role]; size.Exceeds(usual) {
+			open = append(open, fmt.Sprintf("the %s has grown to %+v, was %+v", role, size, usual))
 		}
 	}
+	return open
 }
 
 // report says how a failure came about, and keeps what the cluster has written.
@@ -541,8 +755,8 @@ func (o *ordeal) report() {
 		place := filepath.Join(kept, filepath.Base(filepath.Dir(filepath.Dir(name)))+"-"+filepath.Base(name))
 		err = errors.Join(err, readErr, os.WriteFile(place, text, 0o600))
 	}
-	o.t.Logf("seed %d, round %d, begun at %s:\n  %s\nthe logs are in %s (%v); again: make torture SEED=%d ROUNDS=%d",
-		o.seed, o.round, o.began.Format("15:04:05.000"), strings.Join(o.done, "\n  "), kept, err, o.seed, o.round+1)
+	o.t.Logf("seed %d, round %d, begun at %s:\n  %s\nthe logs are in %s (%v); again: make torture SEED=%d ROUNDS=%d AGENTS=%d",
+		o.seed, o.round, o.began.Format("15:04:05.000"), strings.Join(o.done, "\n  "), kept, err, o.seed, o.round+1, o.host.Agents)
 }
 
 // finish ends the cluster and sums up.
@@ -561,7 +775,10 @@ func (o *ordeal) finish() {
 	o.c.checkNothingLeft()
 	count := o.load.Count()
 	requests, failures := o.probe.Result()
-	o.t.Logf("%d rounds; killed or stopped: %v; tasks: %d launched, %d ended, of which %d never ran and %d ended unseen; %d statuses in %d sessions; %d requests, %d failed; lost: %d",
-		o.round+1, o.kills, count.Launched, count.Ended, count.NeverRan, count.Unknown, count.Statuses, count.Sessions, requests, len(failures),
+	if absent := o.kills[string(torture.Absent)]; len(o.missed) < absent/2 {
+		o.t.Errorf("%d times was an agent stopped until a task had ended, and %d did: %v", absent, len(o.missed), o.missed)
+	}
+	o.t.Logf("%d rounds; killed or stopped: %v; tasks: %d launched, %d ended, of which %d never ran, %d ended unseen and %d while their agent was stopped; %d statuses in %d sessions; %d requests, %d failed; lost: %d",
+		o.round+1, o.kills, count.Launched, count.Ended, count.NeverRan, count.Unknown, len(o.missed), count.Statuses, count.Sessions, requests, len(failures),
 		count.Launched-staying-count.Ended)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // One cluster through a day: it comes up with the demo, is scaled, loses an instance, runs tasks, and goes without a trace.
@@ -171,6 +172,42 @@ func TestTasksThatAreKeptOutliveTheCluster(t *testing.T) {
 	}
 	second.end()
 	second.checkNothingLeft()
+}
+
+// A keeper that was stopped is woken when its cluster ends, and one that is stopped whenever it wakes gets little done or is
+// replaced: its tasks end, nothing is left, and the next start has none of them.
+func TestAStoppedKeeperDoesNotHoldTheEnd(t *testing.T) {
+	for name, again := range map[string]bool{"once": false, "again and again": true} {
+		t.Run(name, func(t *testing.T) {
+			c := up(t, newWorkDir(t))
+			before := c.awaitInstances(2)
+			keeper := c.keepers()[1] // below its reaper
+			stop := func() bool { return syscall.Kill(keeper, syscall.SIGSTOP) == nil }
+			stop()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for again && stop() {
+					time.Sleep(time.Microsecond)
+				}
+			}()
+			c.end()
+			<-ended
+			if !strings.Contains(c.screen.String(), "is woken") {
+				t.Errorf("nothing is said of the keeper\n%s", c.screen)
+			}
+			t.Logf("it was killed: %v", strings.Contains(c.screen.String(), "is killed"))
+			c.checkNothingLeft()
+			c = up(t, c.workDir)
+			for _, id := range c.awaitInstances(2) {
+				if slices.Contains(before, id) {
+					t.Errorf("instance %s is said to have lived on", id)
+				}
+			}
+			c.end()
+			c.checkNothingLeft()
+		})
+	}
 }
 
 func TestTwoClustersSideBySide(t *testing.T) {

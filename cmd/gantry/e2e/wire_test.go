@@ -418,10 +418,23 @@ type answer struct {
 	text   string
 }
 
+// send returns the whole answer.
 func (r request) send(t *testing.T, address string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
+	resp := r.open(ctx, t, address)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+	return answer{resp.StatusCode, resp.Header, strings.TrimSuffix(string(text), "\n")}
+}
+
+// open returns the answer when its head is there; its body is to be closed.
+func (r request) open(ctx context.Context, t *testing.T, address string) *http.Response {
+	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+address+r.path, strings.NewReader(r.body))
 	if err != nil {
 		t.Fatal(err)
@@ -438,10 +451,5 @@ func (r request) send(t *testing.T, address string) answer {
 	if err != nil {
 		t.Fatalf("%s %s: %v", r.method, r.path, err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatalf("%s %s: %v", r.method, r.path, err)
-	}
-	return answer{resp.StatusCode, resp.Header, strings.TrimSuffix(string(text), "\n")}
+	return resp
 }

@@ -3,7 +3,8 @@
 //
 //	plan := torture.Plan(seed, round)             // who is struck when, the same for the same seed
 //	load := torture.NewLoad(torture.LoadConfig{Seed: seed, Master: address, Host: host})
-//	go load.Run(ctx)                              // a scheduler over raw HTTP: launches, kills, acknowledges, reconciles
+//	go load.Run(ctx)                              // a scheduler over raw HTTP: launches, kills, acknowledges, reconciles;
+//	                                              // some of its tasks are its executor's, which is this program (ExecutorMain)
 //	probe := torture.NewProbe(host)
 //	go probe.Run(ctx)                             // a request through each instance of the demo, all the time
 //	...

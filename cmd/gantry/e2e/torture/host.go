@@ -2,9 +2,12 @@ package torture
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +21,60 @@ type Host struct {
 	WorkDir string
 	// Group is the path of the cluster's cgroup below each hierarchy, with a leading slash.
 	Group string
+	// Agents is how many the cluster has.
+	Agents int
+}
+
+// sole is the folder of an agent that is alone.
+const sole = "agent"
+
+// Folders are the names of the agents' folders in the work dir, in the order of the agents.
+func (h Host) Folders() []string {
+	if h.Agents == 1 {
+		return []string{sole}
+	}
+	var names []string
+	for n := range h.Agents {
+		names = append(names, fmt.Sprintf("%s-%d", sole, n+1))
+	}
+	return names
+}
+
+// Folder is the name of the folder of an agent that has had a task, by the agent's id, or empty.
+func (h Host) Folder(agent string) string {
+	for _, folder := range h.Folders() {
+		if _, err := os.Lstat(filepath.Join(h.WorkDir, folder, "slaves", agent)); err == nil {
+			return folder
+		}
+	}
+	return ""
+}
+
+// Executor is where the load's executor has to be: this program again, which calls ExecutorMain.
+func (h Host) Executor() string { return filepath.Join(h.WorkDir, "artifacts", "executor") }
+
+// Role is what a process is for.
+type Role struct {
+	// Part is what it is of the kernel and the plugins; empty in a container, and for what should not be there.
+	Part Victim
+	// Agent is the folder of the agent to which it belongs, or empty.
+	Agent string
+}
+
+func (r Role) String() string {
+	if r.Agent == "" {
+		return string(r.Part)
+	}
+	return string(r.Part) + " of " + r.Agent
+}
+
+// Roles are those of which there has to be exactly one process each.
+func (h Host) Roles() []Role {
+	roles := []Role{{Part: Supervisor}, {Part: Master}, {Part: Allocator}, {Part: Marathon}}
+	for _, folder := range h.Folders() {
+		roles = append(roles, Role{Agent, folder}, Role{Keeper, folder}, Role{Reaper, folder})
+	}
+	return roles
 }
 
 // Process is one process of the cluster.
@@ -28,10 +85,9 @@ type Process struct {
 	// State is one letter, as in ps.
 	State byte
 	Args  []string
-	// Container is the id of the container in which it is, or empty.
+	// Container is the one in which it is: AGENT'S FOLDER/ID, as ids are unique for one agent only. Empty outside.
 	Container string
-	// Part is what it is of the kernel and the plugins; empty in a container, and for what should not be there.
-	Part Victim
+	Role
 }
 
 // Key names a process for good.
@@ -63,33 +119,48 @@ func (h Host) Process(pid int) (Process, error) {
 		p.Args = nil
 	}
 	for line := range strings.Lines(string(groups)) {
-		if _, below, in := strings.Cut(strings.TrimSpace(line), ":"+h.Group+"/containers/"); in {
-			p.Container, _, _ = strings.Cut(below, "/")
+		for _, folder := range h.Folders() {
+			if _, below, in := strings.Cut(strings.TrimSpace(line), ":"+h.group(folder)+"/containers/"); in {
+				id, _, _ := strings.Cut(below, "/")
+				p.Container, p.Agent = folder+"/"+id, folder
+			}
 		}
 	}
 	if p.Container == "" {
-		p.Part = h.part(p.Args, bytes.Contains(groups, []byte(":"+h.Group+"/")))
+		p.Role = h.role(p.Args, bytes.Contains(groups, []byte(":"+h.Group+"/")))
 	}
 	return p, nil
 }
 
-// part says what a process outside all containers is, by its arguments and whether it is in the cluster's cgroup.
-func (h Host) part(args []string, inGroup bool) Victim {
+// group is the cgroup of one agent.
+func (h Host) group(folder string) string {
+	if h.Agents == 1 {
+		return h.Group
+	}
+	return h.Group + "/" + folder
+}
+
+// role says what a process outside all containers is, by its arguments and whether it is in the cluster's cgroup.
+func (h Host) role(args []string, inGroup bool) Role {
 	if len(args) == 0 {
-		return ""
+		return Role{}
 	}
 	ours := slices.ContainsFunc(args, func(arg string) bool { return arg == h.WorkDir || strings.HasPrefix(arg, h.WorkDir+"/") })
+	folder := func(flag string) string {
+		name, _, _ := strings.Cut(strings.TrimPrefix(after(args, flag), h.WorkDir+"/"), "/")
+		return name
+	}
 	switch name := filepath.Base(args[0]); {
 	case name == "gantry" && ours && len(args) > 1:
-		return map[string]Victim{"up": Supervisor, "master": Master, "agent": Agent}[args[1]]
+		return map[string]Role{"up": {Part: Supervisor}, "master": {Part: Master}, "agent": {Agent, folder("--work-dir")}}[args[1]]
 	case name == "gantry-keeper" && ours:
-		return map[string]Victim{"reaper": Reaper, "heir": Reaper, "keeper": Keeper}[after(args, "--part")]
+		return Role{map[string]Victim{"reaper": Reaper, "heir": Reaper, "keeper": Keeper}[after(args, "--part")], folder("--dir")}
 	case name == "allocator-drf" && inGroup:
-		return Allocator
+		return Role{Part: Allocator}
 	case name == "framework-marathon" && inGroup:
-		return Marathon
+		return Role{Part: Marathon}
 	}
-	return ""
+	return Role{}
 }
 
 // after is the argument behind another one, or empty.
@@ -157,10 +228,13 @@ func (h Host) Zombies() ([]Process, error) {
 
 // Sandbox returns what a task of a framework has left in its sandboxes, on whatever agent.
 func (h Host) Sandbox(framework, task string) (Sandbox, error) {
-	runs := filepath.Join(h.WorkDir, "agent*", "slaves", "*", "frameworks", framework, "executors", task, "runs", "*")
-	dirs, err := filepath.Glob(runs)
-	if err != nil {
-		return Sandbox{}, err
+	var dirs []string
+	for _, executor := range []string{task, executorID} {
+		some, err := filepath.Glob(filepath.Join(h.WorkDir, sole+"*", "slaves", "*", "frameworks", framework, "executors", executor, "runs", "*"))
+		if err != nil {
+			return Sandbox{}, err
+		}
+		dirs = append(dirs, some...)
 	}
 	var left Sandbox
 	for _, dir := range dirs {
@@ -180,21 +254,23 @@ func (h Host) Sandbox(framework, task string) (Sandbox, error) {
 }
 
 // Remains returns what is there of containers other than those that live: cgroups, roots, records and runtime state of the
-// keeper, and mounts in any process of the cluster.
+// keepers, and mounts in any process of the cluster. A container is named as in Process.
 func (h Host) Remains(live map[string]bool) ([]string, error) {
 	var remains []string
-	for _, pattern := range []string{
-		"/sys/fs/cgroup" + h.Group + "/containers/*/", "/sys/fs/cgroup/*" + h.Group + "/containers/*/",
-		h.WorkDir + "/agent*/containers/*", h.WorkDir + "/agent*/keeper/started/*", h.WorkDir + "/agent*/keeper/exits/*",
-		h.WorkDir + "/agent*/keeper/containers/*",
-	} {
-		names, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if !live[filepath.Base(name)] {
-				remains = append(remains, name)
+	for _, folder := range h.Folders() {
+		dir := filepath.Join(h.WorkDir, folder)
+		for _, pattern := range []string{
+			"/sys/fs/cgroup" + h.group(folder) + "/containers/*/", "/sys/fs/cgroup/*" + h.group(folder) + "/containers/*/",
+			dir + "/containers/*", dir + "/keeper/started/*", dir + "/keeper/exits/*", dir + "/keeper/containers/*",
+		} {
+			names, err := filepath.Glob(pattern)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range names {
+				if !live[folder+"/"+filepath.Base(name)] {
+					remains = append(remains, name)
+				}
 			}
 		}
 	}
@@ -210,7 +286,7 @@ func (h Host) mounts(live map[string]bool) ([]string, error) {
 		return nil, err
 	}
 	tables := map[string]string{} // by namespace
-	for _, p := range append(all, Process{PID: os.Getpid(), Part: Supervisor}) {
+	for _, p := range append(all, Process{PID: os.Getpid(), Role: Role{Part: Supervisor}}) {
 		namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", p.PID))
 		if err == nil && p.Part != "" {
 			tables[namespace] = fmt.Sprintf("/proc/%d/mounts", p.PID)
@@ -220,7 +296,9 @@ func (h Host) mounts(live map[string]bool) ([]string, error) {
 	for _, table := range tables {
 		text, _ := os.ReadFile(table) // an error says that the process has ended
 		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, h.WorkDir) && !slices.ContainsFunc(strings.FieldsFunc(line, func(r rune) bool { return r == '/' || r == ' ' }), func(part string) bool { return live[part] }) {
+			_, below, ours := strings.Cut(line, h.WorkDir+"/")
+			path := strings.FieldsFunc(below, func(r rune) bool { return r == '/' || r == ' ' })
+			if ours && !slices.ContainsFunc(path, func(part string) bool { return live[path[0]+"/"+part] }) {
 				remains = append(remains, "mount "+strings.TrimSpace(line))
 			}
 		}
@@ -229,9 +307,74 @@ func (h Host) mounts(live map[string]bool) ([]string, error) {
 }
 
 // Size is what one process uses.
-type Size struct{ Files, Threads, RSSKiB int }
+type Size struct {
+	Files, Threads, RSSKiB int
+	// Goroutines is 0 for a process that does not tell.
+	Goroutines int
+}
 
-// Size returns what a process uses.
+// Max is the most of each.
+func (s Size) Max(other Size) Size {
+	return Size{max(s.Files, other.Files), max(s.Threads, other.Threads), max(s.RSSKiB, other.RSSKiB), max(s.Goroutines, other.Goroutines)}
+}
+
+// Exceeds reports whether a process uses so much more than usual that something must have been left behind: connections
+// come and go, and the runtime keeps threads and memory for a while.
+func (s Size) Exceeds(usual Size) bool {
+	return s.Files > usual.Files+16 || s.Threads > usual.Threads+12 || s.RSSKiB > 2*usual.RSSKiB+32<<10 || s.Goroutines > usual.Goroutines+4
+}
+
+// asking has no connections left when an answer has been read: they would count as what is asked for.
+var asking = http.Client{Timeout: callWithin, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// Goroutines asks a master or an agent at HOST:PORT how many it has.
+func Goroutines(ctx context.Context, address string) (int, error) {
+	var metrics map[string]float64
+	if err := get(ctx, "http://"+address+"/metrics/snapshot", &metrics); err != nil {
+		return 0, err
+	}
+	n, told := metrics["process/goroutines"]
+	if !told {
+		return 0, fmt.Errorf("%s does not tell its goroutines", address)
+	}
+	return int(n), nil
+}
+
+// Executors asks an agent at HOST:PORT for the ids of the containers in which the load's executor is.
+func Executors(ctx context.Context, address string) (containers []string, err error) {
+	var all []struct {
+		Container string `json:"container_id"`
+		Executor  string `json:"executor_id"`
+	}
+	err = get(ctx, "http://"+address+"/containers", &all)
+	for _, c := range all {
+		if c.Executor == executorID {
+			containers = append(containers, c.Container)
+		}
+	}
+	return containers, err
+}
+
+func get(ctx context.Context, url string, answer any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := asking.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", url, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("GET %s: %w", url, err)
+	}
+	return nil
+}
+
+// Size returns what can be seen from outside of what a process uses.
 func (p Process) Size() (Size, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(p.PID))
 	files, err := os.ReadDir(filepath.Join(dir, "fd"))

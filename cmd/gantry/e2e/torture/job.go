@@ -23,6 +23,8 @@ type Job struct {
 	// For is how long its command runs, unless it is ended, and Exit its exit status then.
 	For  time.Duration
 	Exit int
+	// Custom is run by an executor of the framework, which has all of its agent's.
+	Custom bool
 	// After is how long after RUNNING it is ended, if it is.
 	After time.Duration
 }
@@ -43,6 +45,7 @@ func NewJob(seed uint64, n int) Job {
 	case 1:
 		j.Kind = Struck
 	}
+	j.Custom = j.Kind != Struck && r.IntN(6) == 0
 	if j.Kind != Runs {
 		j.For, j.After = forever, within(r, maxAfter)
 		return j

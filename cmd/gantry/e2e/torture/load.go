@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,7 @@ type LoadConfig struct {
 	Master func() string
 	// Host finds the processes to strike.
 	Host Host
-	// Staying is how many jobs stay, Running how many others there are at a time.
+	// Staying is how many jobs stay, Running how many others there are at a time; no agent gets more than its share.
 	Staying, Running int
 }
 
@@ -43,6 +44,7 @@ type Load struct {
 	next      int  // the number of the next job
 	paused    bool // nothing is launched
 	count     Count
+	names     map[string]string // what a status's uuid is the name of
 	acks      []ack
 	troubles  []string
 }
@@ -66,6 +68,7 @@ const (
 	maxDelay      = 1500 * time.Millisecond // of an acknowledgement that is late
 	reconnect     = 400 * time.Millisecond  // at most
 	perOffer      = 4                       // tasks
+	withExecutor  = 8                       // have to fit where one is launched that may bring its executor along
 	jobCPUs       = 0.05
 	jobMem        = 16.0
 	failoverAfter = 3600.0 // seconds
@@ -74,7 +77,7 @@ const (
 // NewLoad returns a Load that waits for Run.
 func NewLoad(cfg LoadConfig) *Load {
 	l := &Load{
-		cfg: cfg, form: inJSON, rand: rand.New(rand.NewPCG(cfg.Seed, 1<<40)), histories: map[string]*History{},
+		cfg: cfg, form: inJSON, rand: rand.New(rand.NewPCG(cfg.Seed, 1<<40)), histories: map[string]*History{}, names: map[string]string{},
 		info: &mesos.FrameworkInfo{
 			User: proto.String("root"), Name: proto.String("torture"), FailoverTimeout: proto.Float64(failoverAfter), Checkpoint: proto.Bool(true),
 		},
@@ -210,6 +213,19 @@ func (l *Load) Count() Count {
 	return l.count
 }
 
+// Spread returns how many tasks were launched on each agent, by the agents' ids.
+func (l *Load) Spread() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	spread := map[string]int{}
+	for _, h := range l.histories {
+		if h.Agent != "" {
+			spread[h.Agent]++
+		}
+	}
+	return spread
+}
+
 // Histories returns copies of all histories of what was launched, by id of the job.
 func (l *Load) Histories() []History {
 	l.mu.Lock()
@@ -279,6 +295,11 @@ func (l *Load) update(s *mesos.TaskStatus) {
 	if len(s.GetUuid()) == 0 {
 		return
 	}
+	name := fmt.Sprintf("%s of %s", s.GetState(), s.GetTaskId().GetValue())
+	if other, used := l.names[string(s.GetUuid())]; used && other != name {
+		l.troubles = append(l.troubles, fmt.Sprintf("one uuid, %x, names both %s and %s: who goes by it takes them for the same", s.GetUuid(), other, name))
+	}
+	l.names[string(s.GetUuid())] = name
 	a := ack{due: time.Now(), status: s}
 	if l.rand.IntN(6) == 0 {
 		a.due = a.due.Add(within(l.rand, maxDelay))
@@ -289,7 +310,7 @@ func (l *Load) update(s *mesos.TaskStatus) {
 
 // answer launches on an offer what there is to launch, or declines it.
 func (l *Load) answer(ctx context.Context, s *session, o *mesos.Offer) error {
-	jobs := l.pick(fits(o))
+	jobs := l.pick(o.GetAgentId().GetValue(), fits(o))
 	if len(jobs) == 0 {
 		return s.call(ctx, &schedulerpb.Call{Type: schedulerpb.Call_DECLINE.Enum(), Decline: &schedulerpb.Call_Decline{
 			OfferIds: []*mesos.OfferID{o.GetId()}, Filters: &mesos.Filters{RefuseSeconds: proto.Float64(0.2)},
@@ -298,7 +319,7 @@ func (l *Load) answer(ctx context.Context, s *session, o *mesos.Offer) error {
 	launch := &mesos.Offer_Operation_Launch{}
 	for _, h := range jobs {
 		h.Launched, h.Agent = time.Now(), o.GetAgentId().GetValue()
-		launch.TaskInfos = append(launch.TaskInfos, task(h.Job, o.GetAgentId()))
+		launch.TaskInfos = append(launch.TaskInfos, l.cfg.Host.task(h.Job, o.GetAgentId()))
 		l.count.Launched++
 	}
 	err := s.call(ctx, &schedulerpb.Call{Type: schedulerpb.Call_ACCEPT.Enum(), Accept: &schedulerpb.Call_Accept{
@@ -312,27 +333,37 @@ func (l *Load) answer(ctx context.Context, s *session, o *mesos.Offer) error {
 	return err
 }
 
-// pick returns what to launch next, no more than room.
-func (l *Load) pick(room int) []*History {
-	var jobs []*History
-	open := 0
+// pick returns what to launch next on an agent where so many fit.
+func (l *Load) pick(agent string, fit int) []*History {
+	var due []*History
+	stay, open := 0, 0 // of the agent
 	for _, id := range slices.Sorted(maps.Keys(l.histories)) {
 		h := l.histories[id]
 		switch {
 		case h.Job.Kind == Stays && h.Launched.IsZero():
-			jobs = append(jobs, h)
-		case h.Job.Kind != Stays && !h.Ended:
+			due = append(due, h)
+		case h.Job.Kind == Stays && h.Agent == agent:
+			stay++
+		case h.Job.Kind != Stays && h.Agent == agent && !h.Ended:
 			open++
 		}
 	}
-	room = min(room, perOffer)
-	for len(jobs) < room && !l.paused && open < l.cfg.Running {
-		jobs = append(jobs, l.add(NewJob(l.cfg.Seed, l.next)))
+	room := min(fit, perOffer)
+	jobs := slices.Clip(due[:min(len(due), room, max(0, l.share(l.cfg.Staying)-stay))])
+	for len(jobs) < room && !l.paused && open < l.share(l.cfg.Running) {
+		j := NewJob(l.cfg.Seed, l.next)
+		if j.Custom && fit-len(jobs) < withExecutor {
+			break
+		}
+		jobs = append(jobs, l.add(j))
 		l.next++
 		open++
 	}
-	return jobs[:min(len(jobs), room)]
+	return jobs
 }
+
+// share is an agent's part of some jobs, rounded up.
+func (l *Load) share(jobs int) int { return (jobs + l.cfg.Host.Agents - 1) / l.cfg.Host.Agents }
 
 // fits is how many jobs an offer has room for.
 func fits(o *mesos.Offer) int {
@@ -343,15 +374,30 @@ func fits(o *mesos.Offer) int {
 	return int(min(have["cpus"]/jobCPUs, have["mem"]/jobMem))
 }
 
-func task(j Job, agent *mesos.AgentID) *mesos.TaskInfo {
-	scalar := func(name string, value float64) *mesos.Resource {
-		return &mesos.Resource{Name: &name, Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &value}}
-	}
-	return &mesos.TaskInfo{
+func (h Host) task(j Job, agent *mesos.AgentID) *mesos.TaskInfo {
+	info := &mesos.TaskInfo{
 		Name: proto.String(string(j.Kind)), TaskId: &mesos.TaskID{Value: &j.ID}, AgentId: agent,
-		Command:   &mesos.CommandInfo{Value: proto.String(j.Command())},
 		Resources: []*mesos.Resource{scalar("cpus", jobCPUs), scalar("mem", jobMem)},
 	}
+	if !j.Custom {
+		info.Command = &mesos.CommandInfo{Value: proto.String(j.Command())}
+		return info
+	}
+	info.Data = []byte(j.Command())
+	info.Executor = &mesos.ExecutorInfo{
+		Type: mesos.ExecutorInfo_CUSTOM.Enum(), ExecutorId: &mesos.ExecutorID{Value: proto.String(executorID)},
+		Command: &mesos.CommandInfo{
+			Value:       proto.String("./" + filepath.Base(h.Executor())),
+			Uris:        []*mesos.CommandInfo_URI{{Value: proto.String("file://" + h.Executor()), Executable: proto.Bool(true)}},
+			Environment: &mesos.Environment{Variables: []*mesos.Environment_Variable{{Name: proto.String(asExecutor), Value: proto.String("1")}}},
+		},
+		Resources: []*mesos.Resource{scalar("cpus", executorCPUs), scalar("mem", executorMem)},
+	}
+	return info
+}
+
+func scalar(name string, value float64) *mesos.Resource {
+	return &mesos.Resource{Name: &name, Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &value}}
 }
 
 func outcome(err error) string {
@@ -426,7 +472,7 @@ func (l *Load) end(ctx context.Context, s *session, h *History) error {
 			return nil
 		}
 		h.Struck = true
-		if p, err := l.cfg.Host.Process(h.Pid); err != nil || p.Container != h.Container {
+		if p, err := l.cfg.Host.Process(h.Pid); err != nil || p.Container != l.cfg.Host.Folder(h.Agent)+"/"+h.Container {
 			h.did("process %d is not that of container %s: %+v, %v", h.Pid, h.Container, p, err)
 			return nil
 		}

@@ -20,20 +20,24 @@ const (
 	Scheduler  Victim = "load scheduler"    // its connection breaks
 	Instance   Victim = "instance"          // of the demo; it is asked to leave
 	Everything Victim = "all but the tasks" // and then started anew
+	Absent     Victim = "absent agent"      // an agent is stopped until one of its tasks has ended
 )
 
 // leads are the victims of which each has its turn before any has a second one.
-var leads = []Victim{Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Scheduler, Instance, Everything}
+var leads = []Victim{Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Scheduler, Instance, Everything, Absent}
 
 // seconds are those that may be struck beside another, or once more.
 var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Scheduler}
 
-// partners are second victims that a first one has more often than others, as they do each other's work.
+// partners are second victims that a first one has more often than others, as they do each other's work: those of the
+// same agent.
 var partners = map[Victim]Victim{Master: Agent, Agent: Keeper, Keeper: Reaper, Reaper: Keeper}
 
 // Blow is what happens to one victim.
 type Blow struct {
 	Victim Victim
+	// Nth picks one where there are several: that modulo their number.
+	Nth int
 	// At is since the beginning of the round.
 	At time.Duration
 	// Freeze is how long the victim is stopped; zero kills it.
@@ -49,6 +53,8 @@ func (b Blow) String() string {
 		what = "cut off"
 	case b.Victim == Instance:
 		what = "asked to leave"
+	case b.Victim == Absent:
+		what = "stopped"
 	}
 	return fmt.Sprintf("%s %s after %s", b.Victim, what, b.At)
 }
@@ -77,14 +83,16 @@ func Plan(seed uint64, round int) []Blow {
 	}
 	second, found := partners[lead]
 	if !found || r.IntN(3) > 0 {
-		second = seconds[r.IntN(len(seconds))]
+		return append(blows, strike(r, seconds[r.IntN(len(seconds))], at))
 	}
-	return append(blows, strike(r, second, at))
+	beside := strike(r, second, at)
+	beside.Nth = blows[0].Nth
+	return append(blows, beside)
 }
 
 func strike(r *rand.Rand, v Victim, at time.Duration) Blow {
-	b := Blow{Victim: v, At: at}
-	mayFreeze := v != Scheduler && v != Instance && v != Everything
+	b := Blow{Victim: v, Nth: r.IntN(1 << 16), At: at}
+	mayFreeze := v != Scheduler && v != Instance && v != Everything && v != Absent
 	if mayFreeze && r.IntN(4) == 0 {
 		b.Freeze = minFreeze + within(r, moreFreeze)
 	}

@@ -140,11 +140,75 @@ func TestJobs(t *testing.T) {
 
 func TestAJobFitsAnOffer(t *testing.T) {
 	offer := &mesos.Offer{}
-	for _, r := range task(Job{ID: "j"}, nil).Resources {
+	for _, r := range (Host{}).task(Job{ID: "j"}, nil).Resources {
 		r.Scalar.Value = proto.Float64(3.5 * r.Scalar.GetValue())
 		offer.Resources = append(offer.Resources, r)
 	}
 	if n := fits(offer); n != 3 {
 		t.Errorf("%d jobs fit an offer for three and a half", n)
+	}
+}
+
+// What a process is follows from its arguments, whether it's in the cluster's cgroup, and whose folder it is told.
+func TestRoles(t *testing.T) {
+	two := Host{WorkDir: "/w", Group: "/gantry-1", Agents: 2}
+	for _, c := range []struct {
+		args    string
+		inGroup bool
+		want    Role
+	}{
+		{"/bin/gantry up --work-dir /w --agents 2", false, Role{Part: Supervisor}},
+		{"/bin/gantry master --work-dir /w/master", false, Role{Part: Master}},
+		{"/bin/gantry agent --master http://127.0.0.1:5050 --work-dir /w/agent-2", false, Role{Agent, "agent-2"}},
+		{"/bin/gantry agent --work-dir /w2/agent-2", false, Role{}},
+		{"gantry-keeper --part keeper --dir /w/agent-1/keeper --cgroup /gantry-1/agent-1/keeper", true, Role{Keeper, "agent-1"}},
+		{"gantry-keeper --part heir --dir /w/agent-1/keeper", true, Role{Reaper, "agent-1"}},
+		{"/bin/plugins/allocator-drf", true, Role{Part: Allocator}},
+		{"/bin/plugins/allocator-drf", false, Role{}},
+		{"/bin/sh /w/agent-1/odd", true, Role{}},
+	} {
+		if got := two.role(strings.Fields(c.args), c.inGroup); got != c.want {
+			t.Errorf("%s is %q, want %q", c.args, got, c.want)
+		}
+	}
+	for agents, want := range map[int]string{1: "[agent] 7", 3: "[agent-1 agent-2 agent-3] 13"} {
+		h := Host{Agents: agents}
+		if got := fmt.Sprint(h.Folders(), len(h.Roles())); got != want {
+			t.Errorf("%d agents: %s, want %s", agents, got, want)
+		}
+	}
+}
+
+// Who gets its share of the jobs gets no more; the others get theirs.
+func TestEachAgentGetsItsShare(t *testing.T) {
+	l := NewLoad(LoadConfig{Seed: 1, Host: Host{Agents: 2}, Staying: 3, Running: 4})
+	for _, agent := range []string{"a", "b"} {
+		for range 5 {
+			for _, h := range l.pick(agent, 100) {
+				h.Launched, h.Agent = time.Now(), agent
+			}
+		}
+	}
+	kinds := map[string]int{}
+	for _, h := range l.histories {
+		kinds[fmt.Sprint(h.Agent, " ", h.Job.Kind == Stays)]++
+	}
+	if kinds["a false"] != 2 || kinds["b false"] != 2 || kinds["a true"] != 2 || kinds["b true"] != 1 {
+		t.Errorf("the jobs are spread so: %v", kinds)
+	}
+}
+
+// A process may use a little more than usual, and one goroutine for each of a few tasks that have ended is too much.
+func TestGrowth(t *testing.T) {
+	usual := Size{Files: 30, Threads: 10, RSSKiB: 30_000, Goroutines: 24}
+	for grown, want := range map[Size]bool{
+		usual: false,
+		{Files: 31, Threads: 12, RSSKiB: 40_000, Goroutines: 25}: false,
+		{Files: 30, Threads: 10, RSSKiB: 30_000, Goroutines: 32}: true,
+		{Files: 60, Threads: 10, RSSKiB: 30_000, Goroutines: 24}: true,
+	} {
+		if got := grown.Exceeds(usual); got != want {
+			t.Errorf("%+v exceeds %+v: %t", grown, usual, got)
+		}
 	}
 }

@@ -1,6 +1,10 @@
 package bench
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +66,26 @@ func TestName(t *testing.T) {
 	} {
 		if got := name(tc.args, tc.cgroup); got != want {
 			t.Errorf("name of %v in %q is %q", tc.args, tc.cgroup, got)
+		}
+	}
+}
+
+// Where no plugins.toml is beside the binary, the one that is named gets to the cluster.
+func TestPluginsAreThoseOfTheCluster(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "gantry")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, plugins := range []string{"", "some/plugins.toml"} {
+		cmd := launchCommand()
+		if err := cmd.ParseFlags([]string{"--plugins", plugins}); err != nil {
+			t.Fatal(err)
+		}
+		l := Launch{Executable: program, Plugins: cmd.Flag("plugins").Value.String()}
+		_, err := l.Run(t.Context(), func(string, ...any) {})
+		named := strings.Contains(fmt.Sprint(err), "--plugins "+plugins)
+		if err == nil || named != (plugins != "") {
+			t.Errorf("with --plugins %q the cluster was started so: %v", plugins, err)
 		}
 	}
 }

@@ -27,15 +27,15 @@ type cluster struct {
 	client *client.Client
 }
 
-// start starts a cluster of the binary executable and those beside it, in a new work dir below the system's directory for temporary
+// start starts a cluster of the binary that l names and those beside it, in a new work dir below the system's directory for temporary
 // files. What it says goes to its log there.
-func start(ctx context.Context, executable string) (*cluster, error) {
+func start(ctx context.Context, l Launch) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "gantry-bench-")
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{dir: dir}
-	at, err := c.up(ctx, executable)
+	at, err := c.up(ctx, l)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start a cluster in %s: %w", dir, err), c.stop())
 	}
@@ -43,14 +43,18 @@ func start(ctx context.Context, executable string) (*cluster, error) {
 	return c, nil
 }
 
-func (c *cluster) up(ctx context.Context, executable string) (daemon.Cluster, error) {
+func (c *cluster) up(ctx context.Context, l Launch) (daemon.Cluster, error) {
 	var at daemon.Cluster
 	log, err := os.Create(filepath.Join(c.dir, "up.log"))
 	if err != nil {
 		return at, err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, executable, "up", "--work-dir", filepath.Join(c.dir, "work"), "--listen", "127.0.0.1:0", "--no-demo", "--json")
+	args := []string{"up", "--work-dir", filepath.Join(c.dir, "work"), "--listen", "127.0.0.1:0", "--no-demo", "--json"}
+	if l.Plugins != "" {
+		args = append(args, "--plugins", l.Plugins)
+	}
+	cmd := exec.CommandContext(ctx, l.Executable, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopGrace
 	cmd.Stderr = log

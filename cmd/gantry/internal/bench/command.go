@@ -63,6 +63,7 @@ func launchCommand() *cobra.Command {
 	flags.IntVar(&l.Tasks, "tasks", 200, "tasks one after the other")
 	flags.IntVar(&l.Burst, "burst", 500, "tasks at once, as offers allow")
 	flags.IntVar(&l.Live, "live", 1000, "tasks that stay")
+	flags.StringVar(&l.Plugins, "plugins", "", "plugins.toml of the cluster to start (default: beside the binary)")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -26,6 +26,9 @@ type Launch struct {
 	// Executable is the gantry binary whose cluster is measured; Master, HOST:PORT, one that is there instead: no more
 	// is known of that than what its API tells.
 	Executable, Master string
+
+	// Plugins is the path of the plugins.toml of a cluster that is started; empty is the one that gantry up would find.
+	Plugins string
 }
 
 const (
@@ -109,7 +112,7 @@ func (l Launch) Run(ctx context.Context, say func(format string, args ...any)) (
 		return b.report, b.measure(ctx)
 	}
 	say("starting a cluster")
-	if b.cluster, err = start(ctx, l.Executable); err != nil {
+	if b.cluster, err = start(ctx, l); err != nil {
 		return b.report, err
 	}
 	b.client = b.cluster.client

@@ -28,7 +28,8 @@ const over = new Set();
 
 scheduler.on("ready", () => scheduler.subscribe());
 scheduler.on("subscribed", ({ frameworkId }) => say("subscribed", frameworkId));
-scheduler.on("error", (problem) => say("error", (problem && problem.message) || problem));
+let leaving = false; // then the end of the stream is what was asked for
+scheduler.on("error", (problem) => leaving || say("error", (problem && problem.message) || problem));
 scheduler.on("update", ({ status }) => {
     const name = status.task_id.value.split(".")[1]; // node.NAME-1.UUID
     say("update", name, status.state);
@@ -44,6 +45,9 @@ scheduler.on("update", ({ status }) => {
             say("done");
             process.exit(0);
         });
-        setTimeout(() => scheduler.teardown(), 500); // the last acknowledgement is under way
+        setTimeout(() => { // the last acknowledgement is under way
+            leaving = true;
+            scheduler.teardown();
+        }, 500);
     }
 });
