@@ -13,14 +13,15 @@ import (
 // together, though the ends may notice at different times.
 type stream struct {
 	*world
-	host      *host
-	agentLife int
-	agentConn uint64
-	m         *master
-	// masterConn is zero until the Hello arrives.
-	masterConn uint64
+	host       *host
+	agentLife  int
+	agentConn  uint64
+	m          *master
+	masterConn uint64 // zero until the Hello arrives
 	up, down   lane
-	severed    bool
+	welcomed   int // the master's life that welcomed it
+	// named says that its Hello was of an agent with an id.
+	severed, named bool
 }
 
 func newStream(h *host, m *master) *stream {
@@ -48,7 +49,7 @@ func (s *stream) masterHears(msg *linkpb.ToMaster) {
 	case s.masterConn == 0 && hello != nil:
 		s.host.introduces(hello)
 		s.m.nextConn++
-		s.masterConn = s.m.nextConn
+		s.masterConn, s.named = s.m.nextConn, hello.Info.Id != nil
 		s.m.conns[s.masterConn] = s
 		s.m.step(core.AgentHello{Conn: s.masterConn, Principal: "agent", Hello: hello})
 	case s.masterConn != 0 && s.m.conns[s.masterConn] == s:
@@ -57,6 +58,11 @@ func (s *stream) masterHears(msg *linkpb.ToMaster) {
 }
 
 func (s *stream) toAgent(msg *linkpb.ToAgent) {
+	if now := s.host.stream; msg.GetWelcome() != nil {
+		if s.welcomed = s.m.life; s.named && now != nil && now.agentConn > s.agentConn && now.agentLife == s.agentLife && now.welcomed == s.m.life {
+			fail("%s is welcome with a HELLO that was overtaken", s.host.name)
+		}
+	}
 	s.down.send(func() {
 		s.host.accept(s.agentLife, func() {
 			if s.host.stream == s {
