@@ -152,6 +152,9 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 			h.cfg.Log.Warn("a plugin runs without limits", "plugin", e.Name, "error", err)
 		}
 	}
+	if e.Listen != "" || e.Kind == Service {
+		p.door = newDoor(e.Name, p.socket())
+	}
 	if e.Listen == "" {
 		return p, nil
 	}
@@ -160,7 +163,7 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 		name, _, _ := net.SplitHostPort(address) // Load has checked it
 		address = net.JoinHostPort(name, "0")
 	}
-	p.front, err = newFront(e.Name, address, p.socket(), h.cfg.Secure)
+	p.front, err = newFront(address, p.door, h.cfg.Secure)
 	return p, err
 }
 
