@@ -197,12 +197,15 @@ func (h *Host) pin(e Entry, dir string) ([]pinned, error) {
 func (h *Host) Problems() []Problem { return h.problems }
 
 // Listeners are the actual addresses, host:port, of the plugins that serve HTTP, by
-// name.
+// name; that of the service that is home is the master's.
 func (h *Host) Listeners() map[string]string {
 	addresses := make(map[string]string)
 	for _, p := range h.plugins {
-		if p.front != nil {
+		switch {
+		case p.front != nil:
 			addresses[p.entry.Name] = p.front.listener.Addr().String()
+		case p.entry.Home && len(p.files) > 0:
+			addresses[p.entry.Name] = h.cfg.MasterAddress()
 		}
 	}
 	return addresses

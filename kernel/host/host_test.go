@@ -429,8 +429,8 @@ func TestServicesHavePages(t *testing.T) {
 			t.Errorf("%s: policy %q", path, policy)
 		}
 	}
-	if h.Status()[0].Listen != "" {
-		t.Error("a service listens by itself")
+	if at := h.Listeners(); h.Status()[0].Listen != "" || len(at) != 1 || at["page"] != "127.0.0.1:5050" {
+		t.Errorf("a service listens by itself: %v", at)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 
 	agentpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/agent"
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
-	"github.com/gantry-project/gantry/sdk/service"
 )
 
 const (
@@ -30,9 +29,15 @@ const (
 	missingFor = time.Second
 )
 
+// master is asked where things are.
+type master interface {
+	Operate(ctx context.Context, c *masterpb.Call) (*masterpb.Response, error)
+	Get(ctx context.Context, path string) ([]byte, error)
+}
+
 // cluster knows where the parts of the cluster answer, by the master's word.
 type cluster struct {
-	kernel *service.Kernel
+	master master
 	http   http.Client
 
 	mu        sync.Mutex        // held while the master is asked
@@ -42,8 +47,8 @@ type cluster struct {
 	pluginsAt time.Time
 }
 
-func newCluster(k *service.Kernel) *cluster {
-	return &cluster{kernel: k, http: http.Client{
+func newCluster(m master) *cluster {
+	return &cluster{master: m, http: http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute}, // straight, never by a proxy
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -69,7 +74,7 @@ func (c *cluster) allAgents(ctx context.Context, wanted string) (map[string]stri
 	if fresh(c.agentsAt, wanted == "" || c.agents[wanted] != "") {
 		return c.agents, nil
 	}
-	answer, err := c.kernel.Operate(ctx, &masterpb.Call{Type: masterpb.Call_GET_AGENTS.Enum()})
+	answer, err := c.master.Operate(ctx, &masterpb.Call{Type: masterpb.Call_GET_AGENTS.Enum()})
 	if err != nil {
 		return nil, fmt.Errorf("the master does not tell its agents: %w", err)
 	}
@@ -87,7 +92,7 @@ func (c *cluster) plugin(ctx context.Context, name string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !fresh(c.pluginsAt, c.plugins[name] != "") {
-		text, err := c.kernel.Get(ctx, "/gantry/v1/plugins")
+		text, err := c.master.Get(ctx, "/gantry/v1/plugins")
 		if err != nil {
 			return "", fmt.Errorf("the master does not tell its plugins: %w", err)
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	agentpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/agent"
-	"github.com/gantry-project/gantry/sdk/service"
 )
 
 const (
@@ -27,8 +26,8 @@ type data struct {
 	settings
 }
 
-func newData(k *service.Kernel, s settings) *data {
-	c := newCluster(k)
+func newData(m master, s settings) *data {
+	c := newCluster(m)
 	return &data{cluster: c, usage: &usage{cluster: c}, settings: s}
 }
 

@@ -92,7 +92,9 @@ class Cluster {
         headers: { "Content-Type": "application/json", Accept: "application/json" },
         body: '{"type":"SUBSCRIBE"}',
         signal: stream.signal,
+        redirect: "manual",
       });
+      if (response.type === "opaqueredirect") location.reload(); // to the master that leads now, as any page of this one
       if (!response.ok || !response.body) throw new Error(`the master answers ${response.status}: ${(await response.text()).slice(0, 200)}`);
       for await (const record of records(response.body)) {
         const event = JSON.parse(record) as Event;
@@ -153,6 +155,11 @@ class Cluster {
     this.agents = new Map((s.get_agents?.agents ?? []).map((a) => [a.agent_info.id.value, a]));
     this.connection = { state: "live", since: Date.now(), why: "", retryAt: 0 };
     this.pause = firstPause;
+    const latest = [...this.tasks.values()].flatMap((task) => {
+      const last = task.statuses?.at(-1);
+      return last?.timestamp ? [{ at: last.timestamp * 1000, task, text: last.state }] : [];
+    });
+    this.changes = latest.sort((a, b) => b.at - a.at).slice(0, maxChanges);
   }
 
   private update(framework: string, status: Status, state: string): void {

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { cluster } from "./cluster";
 import { useCluster } from "./poll";
 import { usePlace, type Place } from "./route";
-import { taskKey } from "./wire";
+import { addressOf, taskKey, type Agent } from "./wire";
 import { AgentPage, Agents } from "./views/agents";
 import { Applications } from "./views/applications";
 import { FrameworkPage, Frameworks } from "./views/frameworks";
@@ -18,6 +18,8 @@ const views = ["overview", "agents", "tasks", "frameworks", "offers", "applicati
 
 const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
+const titleOf = (a?: Agent) => (a ? `Agent ${addressOf(a)}` : "Agent");
+
 /** The title of a place, and what is there. */
 function find({ path: [view = "overview", a, b], query }: Place): [string, ComponentChildren] {
   const filter = query.get("q") ?? "";
@@ -25,7 +27,7 @@ function find({ path: [view = "overview", a, b], query }: Place): [string, Compo
     case "overview":
       return ["Overview", <Overview />];
     case "agents":
-      if (a) return [cluster.agents.get(a)?.agent_info.hostname ?? "Agent", <AgentPage key={a} id={a} />];
+      if (a) return [titleOf(cluster.agents.get(a)), <AgentPage key={a} id={a} />];
       return ["Agents", <Agents filter={filter} />];
     case "tasks":
       if (a && b) return [cluster.tasks.get(taskKey(a, b))?.name ?? "Task", <TaskPage key={taskKey(a, b)} framework={a} task={b} />];
@@ -52,7 +54,7 @@ function Connection() {
   return (
     <div role="status" class="connection">
       {connection.state === "lost" && (
-        <p class="lost">
+        <p class="banner">
           {`The connection to the master is lost since ${at} (${connection.why}). What you see is as of then.`}{" "}
           <button type="button" onClick={() => cluster.connect()}>Try now</button>
         </p>

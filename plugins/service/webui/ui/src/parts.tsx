@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { to } from "./route";
-import { hasEnded, stateName, type Task } from "./wire";
+import { stateName, type Task } from "./wire";
 
 /** Promised and measured use of a whole: two bars, one in the other. */
 export function Bar({ total, promised, measured, label }: { total: number; promised?: number; measured?: number; label: string }) {
@@ -11,7 +11,7 @@ export function Bar({ total, promised, measured, label }: { total: number; promi
     <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={label}>
       <rect class="whole" width="100" height="8" />
       <rect class="promised" width={part(promised)} height="8" />
-      <rect class={measured !== undefined && promised !== undefined && measured > promised ? "measured over" : "measured"} y="2.5" width={part(measured)} height="3" />
+      <rect class={measured !== undefined && promised !== undefined && measured > promised ? "measured over" : "measured"} width={part(measured)} height="8" />
     </svg>
   );
 }
@@ -33,8 +33,6 @@ const tone = (state: string): string =>
 export const Badge = ({ tone, children }: { tone: string; children: ComponentChildren }) => <span class={`badge ${tone}`}>{children}</span>;
 
 export const TaskState = ({ state }: { state: string }) => <Badge tone={tone(state)}>{stateName(state)}</Badge>;
-
-export const taskTone = (t: Task): string => (hasEnded(t) ? "ended" : "alive");
 
 /** A name that others chose: whatever is in it, it stays in its own box and reads in its own direction. */
 export const Name = ({ children, href }: { children: string; href?: string }) => {

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { number } from "./wire";
 
 export interface Column<T> {
   title: string;
@@ -10,10 +11,11 @@ export interface Column<T> {
   numeric?: boolean;
 }
 
+const order = new Intl.Collator("en", { numeric: true }).compare;
 const pageSize = 100; // rows that exist in the page at a time, however many there are
 
 interface Props<T> {
-  /** What the rows are, in the plural. */
+  /** What the rows are, in the plural, by an s. */
   what: string;
   rows: T[];
   columns: Column<T>[];
@@ -51,7 +53,6 @@ export function Table<T>({ what, rows, columns, id, sort = 1, filter = "", child
     const key = columns[Math.abs(by) - 1]?.value;
     if (!key) return found;
     const sign = Math.sign(by);
-    const order = new Intl.Collator("en", { numeric: true }).compare;
     return found
       .map((row) => [key(row), id(row), row] as const)
       .sort(([a, x], [b, y]) => sign * (typeof a === "number" && typeof b === "number" ? a - b : order(String(a), String(b))) || (x < y ? -1 : 1))
@@ -83,7 +84,7 @@ export function Table<T>({ what, rows, columns, id, sort = 1, filter = "", child
         />
         {children}
         <span class="count" role="status">
-          {shown.length === rows.length ? `${rows.length.toLocaleString("en")} ${what}` : `${shown.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} ${what}`}
+          {`${shown.length === rows.length ? "" : `${number(shown.length)} of `}${number(rows.length)} ${rows.length === 1 ? what.slice(0, -1) : what}`}
         </span>
         {last > 0 && (
           <span class="pager">

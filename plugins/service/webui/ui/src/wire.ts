@@ -126,6 +126,8 @@ export const keyOf = (t: Task): string => taskKey(t.framework_id.value, t.task_i
 
 export const millis = (t?: Time): number => (t ? Number(t.nanoseconds) / 1e6 : 0);
 
+export const addressOf = (a: Agent): string => `${a.agent_info.hostname}:${a.agent_info.port ?? 5051}`;
+
 /** Sums the scalars of one name. */
 export const scalar = (resources: Resource[] | undefined, name: string): number =>
   Math.round((resources ?? []).reduce((sum, r) => sum + (r.name === name ? (r.scalar?.value ?? 0) : 0), 0) * 1000) / 1000;

@@ -2,11 +2,10 @@ import { Badge, Bar, Facts, Id, Name } from "../parts";
 import { useCluster, useRefresh, useUsage, type Used } from "../poll";
 import { to, toFiltered } from "../route";
 import { Table, type Column } from "../table";
-import { ago, amount, attribute, hasEnded, megabytes, millis, number, scalar, type Agent, type Resource } from "../wire";
+import { addressOf, ago, amount, attribute, hasEnded, megabytes, millis, number, scalar, type Agent, type Resource } from "../wire";
 import { Tasks } from "./tasks";
 
 const idOf = (a: Agent) => a.agent_info.id.value;
-const address = (a: Agent) => `${a.agent_info.hostname}:${a.agent_info.port ?? 5051}`;
 const attributes = (a: Agent) => (a.agent_info.attributes ?? []).map(attribute);
 
 const State = ({ agent }: { agent: Agent }) => (agent.active ? <Badge tone="good">active</Badge> : <Badge tone="bad">away</Badge>);
@@ -44,7 +43,7 @@ export function Agents({ filter }: { filter: string }) {
     if (!hasEnded(t)) tasks.set(t.agent_id.value, (tasks.get(t.agent_id.value) ?? 0) + 1);
   }
   const columns: Column<Agent>[] = [
-    { title: "Address", value: address, cell: (a) => <Name href={to("agents", idOf(a))}>{address(a)}</Name> },
+    { title: "Address", value: addressOf, cell: (a) => <Name href={to("agents", idOf(a))}>{addressOf(a)}</Name> },
     { title: "State", value: (a) => (a.active ? "active" : "away"), cell: (a) => <State agent={a} /> },
     { title: "CPUs", value: (a) => scalar(a.total_resources, "cpus"), cell: (a) => <Share agent={a} name="cpus" measured={used.get(idOf(a))?.cpus} show={cpus} /> },
     { title: "Memory", value: (a) => scalar(a.total_resources, "mem"), cell: (a) => <Share agent={a} name="mem" measured={used.get(idOf(a))?.memory} show={megabytes} /> },
@@ -89,7 +88,6 @@ export function AgentPage({ id }: { id: string }) {
     <>
       <Facts rows={[
         ["State", <State agent={a} />],
-        ["Address", address(a)],
         ["Id", <code>{id}</code>],
         ["Version", a.version],
         ["Attributes", attributes(a).length ? attributes(a).map((t) => <bdi key={t} class="tag">{t}</bdi>) : ""],

@@ -5,6 +5,7 @@ import { bytes } from "../wire";
 const every = 1000; // milliseconds; agents tell nobody that a file has grown
 const shownAtFirst = 64 << 10; // bytes from the end
 const kept = 256 << 10; // characters
+const behind = 4 << 20; // bytes; further behind the end than this, what is between is skipped
 
 /** Where the reading of a file stands. */
 interface Reading {
@@ -40,9 +41,10 @@ export function Log({ name, query, over }: { name: string; query: string; over: 
     const part = new Uint8Array(await response.arrayBuffer());
     if (reading.current !== at) return false;
     setSize(whole);
-    if (whole < at.offset) { // it was written anew
-      reading.current = begin(0);
+    if (whole < at.offset || (at.offset >= 0 && whole - at.offset > behind)) { // it was written anew, or by far too fast
+      reading.current = begin(-shownAtFirst);
       setText("");
+      setCut(false);
       return true;
     }
     if (at.offset < 0 && offset > 0) setCut(true);
@@ -84,7 +86,7 @@ export function Log({ name, query, over }: { name: string; query: string; over: 
     <section class="log" aria-label={`Output: ${name}`}>
       <div class="tools">
         <strong><bdi>{name}</bdi></strong>
-        <span class="hint" role="status">{problem || `${bytes(size)}${ended ? ", the task has ended" : ", live"}`}</span>
+        <span class="hint">{problem || `${bytes(size)}${ended ? ", the task has ended" : ", live"}`}</span>
         <label class="right"><input type="checkbox" checked={follow} onChange={(e) => setFollow(e.currentTarget.checked)} /> Follow</label>
       </div>
       {cut && <p class="hint">What came before is left out here.</p>}

@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { Bar, TaskLink, TaskState } from "../parts";
-import { useCluster, useJSON, useRefresh, useUsage } from "../poll";
+import { useCluster, useJSON, useRefresh, useUsage, type Used } from "../poll";
 import { ago, hasEnded, megabytes, number, scalar } from "../wire";
 import type { Plugin } from "./plugins";
 
@@ -47,13 +47,15 @@ export function Overview() {
   const away = agents.filter((a) => !a.active).length;
   const gone = frameworks.filter((f) => !f.connected).length;
   const down = plugins.filter((p) => p.state !== "running").length;
-  const measured = usage.all.length > 0;
-  const sum = (pick: (u: (typeof usage.all)[number]) => number | undefined) => usage.all.reduce((n, u) => n + (pick(u) ?? 0), 0);
+  const sum = (pick: (u: Used) => number | undefined) => {
+    const known = usage.all.map(pick).filter((n) => n !== undefined);
+    return known.length || alive === 0 ? known.reduce((a, b) => a + b, 0) : undefined;
+  };
   return (
     <>
       <div class="cards">
-        <Gauge title="CPUs" total={total("cpus")} promised={promised("cpus")} measured={measured ? sum((u) => u.cpus) : undefined} show={(n) => number(n, 2)} />
-        <Gauge title="Memory" total={total("mem")} promised={promised("mem")} measured={measured ? sum((u) => u.memory) / (1 << 20) : undefined} show={megabytes} />
+        <Gauge title="CPUs" total={total("cpus")} promised={promised("cpus")} measured={sum((u) => u.cpus)} show={(n) => number(n, 2)} />
+        <Gauge title="Memory" total={total("mem")} promised={promised("mem")} measured={sum((u) => u.memory && u.memory / (1 << 20))} show={megabytes} />
         <Gauge title="Disk" total={total("disk")} promised={promised("disk")} show={megabytes} />
       </div>
       {usage.silent > 0 && <p class="warning">{usage.silent} of {agents.length} agents do not tell what their tasks use.</p>}
@@ -74,7 +76,7 @@ export function Overview() {
         </section>
         <section class="card wide">
           <h2>Latest</h2>
-          {cluster.changes.length === 0 && <p class="empty">Nothing has happened since this page was opened.</p>}
+          {cluster.changes.length === 0 && <p class="empty">Nothing has happened yet.</p>}
           <ul class="plain latest">
             {cluster.changes.map((c, i) => (
               <li key={i}>

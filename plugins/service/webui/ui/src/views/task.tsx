@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { Facts, Name, TaskState, Use } from "../parts";
 import { useCluster, usePoll, useUsage } from "../poll";
 import { to } from "../route";
-import { ago, amount, bytes, executorOf, hasEnded, megabytes, number, scalar, stateName, taskKey, type Task } from "../wire";
+import { addressOf, ago, amount, bytes, executorOf, hasEnded, megabytes, number, scalar, stateName, taskKey, type Task } from "../wire";
 import { Log } from "./log";
 
 interface Entry {
@@ -77,7 +77,7 @@ export function TaskPage({ framework, task }: { framework: string; task: string 
   const t = cluster.tasks.get(taskKey(framework, task));
   if (!t) return <p class="empty">The master knows no such task; it may have ended long ago.</p>;
   const f = cluster.frameworks.get(framework) ?? cluster.completed.get(framework);
-  const agent = cluster.agents.get(t.agent_id.value)?.agent_info;
+  const agent = cluster.agents.get(t.agent_id.value);
   const used = hasEnded(t) ? undefined : usage.of(t);
   const shared = executorOf(t) !== t.task_id.value;
   return (
@@ -90,7 +90,7 @@ export function TaskPage({ framework, task }: { framework: string; task: string 
         ["Network", used?.received === undefined ? "" : `${bytes(used.received)} in, ${bytes(used.sent ?? 0)} out`],
         ["Promised", (t.resources ?? []).map((r) => `${r.name} ${amount(r)}`).join("; ")],
         ["Framework", <Name href={to("frameworks", framework)}>{f?.framework_info.name ?? framework}</Name>],
-        ["Agent", <Name href={to("agents", t.agent_id.value)}>{agent ? `${agent.hostname}:${agent.port ?? 5051}` : t.agent_id.value}</Name>],
+        ["Agent", <Name href={to("agents", t.agent_id.value)}>{agent ? addressOf(agent) : t.agent_id.value}</Name>],
         ["Id", <code>{t.task_id.value}</code>],
         ["Executor", shared ? <code>{executorOf(t)}</code> : ""],
         ["Labels", (t.labels?.labels ?? []).length ? t.labels?.labels?.map((l, i) => <bdi key={i} class="tag">{`${l.key}: ${l.value ?? ""}`}</bdi>) : ""],

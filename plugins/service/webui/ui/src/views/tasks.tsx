@@ -1,9 +1,9 @@
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Id, Name, TaskLink, TaskState, Use } from "../parts";
 import { useCluster, useUsage } from "../poll";
 import { to } from "../route";
 import { Table, type Column } from "../table";
-import { ago, hasEnded, keyOf, megabytes, number, scalar, stateName, type Task } from "../wire";
+import { addressOf, ago, hasEnded, keyOf, megabytes, number, scalar, stateName, type Task } from "../wire";
 
 const choices: Record<string, (t: Task) => boolean> = {
   "not ended": (t) => !hasEnded(t),
@@ -18,13 +18,13 @@ export function Tasks({ filter, only }: { filter: string; only?: (t: Task) => bo
   const cluster = useCluster();
   const usage = useUsage();
   const [choice, setChoice] = useState(filter ? "all" : "not ended");
-  const mine = [...cluster.tasks.values()].filter((t) => !only || only(t));
-  const rows = mine.filter(choices[choice] ?? hasEnded);
+  // Only what happens to tasks orders them anew: rows that jump whenever something is measured can't be read.
+  const rows = useMemo(
+    () => [...cluster.tasks.values()].filter((t) => (!only || only(t)) && choices[choice]?.(t)),
+    [cluster.version, choice],
+  );
   const framework = (t: Task) => cluster.frameworks.get(t.framework_id.value)?.framework_info.name ?? cluster.completed.get(t.framework_id.value)?.framework_info.name ?? "";
-  const agent = (t: Task) => {
-    const info = cluster.agents.get(t.agent_id.value)?.agent_info;
-    return info ? `${info.hostname}:${info.port ?? 5051}` : "";
-  };
+  const agent = (t: Task) => ((a) => (a ? addressOf(a) : ""))(cluster.agents.get(t.agent_id.value));
   const used = (t: Task) => (hasEnded(t) ? undefined : usage.of(t));
   const memory = (t: Task) => ((m) => (m === undefined ? undefined : m / (1 << 20)))(used(t)?.memory);
   const columns: Column<Task>[] = [
