@@ -22,24 +22,29 @@ const (
 // page: agents are those that the master knows, plugins those that the settings name.
 type data struct {
 	cluster *cluster
-	usage   *usage
-	settings
+	places  map[string]question
 }
+
+// question is what a request is about, and how it is answered.
+type question func(context.Context, *http.Request) (reply, error)
 
 func newData(m master, s settings) *data {
 	c := newCluster(m)
-	return &data{cluster: c, usage: &usage{cluster: c}, settings: s}
+	u := &usage{cluster: c}
+	d := &data{cluster: c}
+	d.places = map[string]question{
+		"data/usage":        func(ctx context.Context, _ *http.Request) (reply, error) { return asJSON(u.measure(ctx)) },
+		"data/files":        d.list,
+		"data/file":         d.read,
+		"data/applications": d.rest(s.Applications, "/v2/apps"),
+		"data/jobs":         d.rest(s.Jobs, "/v1/scheduler/jobs"),
+	}
+	return d
 }
 
 // answer finds who answers a place below the page's own; nil if nobody does.
 func (d *data) answer(place string) http.HandlerFunc {
-	answer := map[string]func(context.Context, *http.Request) (reply, error){
-		"data/usage":        func(ctx context.Context, _ *http.Request) (reply, error) { return asJSON(d.usage.measure(ctx)) },
-		"data/files":        d.list,
-		"data/file":         d.read,
-		"data/applications": d.rest(d.Applications, "/v2/apps"),
-		"data/jobs":         d.rest(d.Jobs, "/v1/scheduler/jobs"),
-	}[place]
+	answer := d.places[place]
 	if answer == nil {
 		return nil
 	}
@@ -179,7 +184,7 @@ func (d *data) read(ctx context.Context, r *http.Request) (reply, error) {
 }
 
 // rest passes on what a plugin's REST API has at a path.
-func (d *data) rest(plugin, path string) func(context.Context, *http.Request) (reply, error) {
+func (d *data) rest(plugin, path string) question {
 	return func(ctx context.Context, _ *http.Request) (reply, error) {
 		address, err := d.cluster.plugin(ctx, plugin)
 		if err != nil {

@@ -32,7 +32,7 @@ export function Tasks({ filter, only }: { filter: string; only?: (t: Task) => bo
     { title: "State", value: (t) => stateName(t.state), cell: (t) => <TaskState state={t.state} /> },
     { title: "CPUs", value: (t) => used(t)?.cpus ?? 0, cell: (t) => <Use promised={scalar(t.resources, "cpus")} measured={used(t)?.cpus} show={(n) => number(n, 2)} /> },
     { title: "Memory", value: (t) => used(t)?.memory ?? 0, cell: (t) => <Use promised={scalar(t.resources, "mem")} measured={memory(t)} show={megabytes} /> },
-    { title: "Framework", value: (t) => `${framework(t)} ${t.framework_id.value}`, cell: (t) => <Name href={to("frameworks", t.framework_id.value)}>{framework(t)}</Name> },
+    { title: "Framework", value: (t) => `${framework(t)} ${t.framework_id.value}`, cell: (t) => <Name href={to("frameworks", t.framework_id.value)}>{framework(t) || t.framework_id.value}</Name> },
     { title: "Agent", value: (t) => `${agent(t)} ${t.agent_id.value}`, cell: (t) => (agent(t) ? <Name href={to("agents", t.agent_id.value)}>{agent(t)}</Name> : <Id>{t.agent_id.value}</Id>) },
     { title: "Changed", value: (t) => -updated(t), cell: (t) => ago(updated(t)), numeric: true },
     { title: "Id", value: (t) => t.task_id.value, cell: (t) => <Id>{t.task_id.value}</Id> },
