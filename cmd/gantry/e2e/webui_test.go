@@ -106,6 +106,9 @@ func TestPage(t *testing.T) {
 	c := up(t, newWorkDir(t))
 	c.awaitInstances(2)
 	base := "http://" + c.at.Master
+	if c.at.Page != c.at.Master || !strings.Contains(c.screen.String(), base+"/\n") {
+		t.Errorf("where the page is was not told: %q\n%s", c.at.Page, c.screen)
+	}
 	await(t, soon, "page", c.describe, func() bool { return pageStatus(base) == http.StatusOK })
 	b := openBrowser(t, base)
 
@@ -353,19 +356,23 @@ func (b *browser) keyboard(t *testing.T) {
 
 // A lost connection is said, and what was seen stays; then it goes on by itself.
 func (b *browser) reconnects(t *testing.T, c *cluster) {
-	master := c.daemon(t, "master").PID
-	if err := syscall.Kill(master, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(master, syscall.SIGKILL); err != nil {
+	b.do(t, `
+		await view("tasks");
+		await see(row("hello-web"));
+		await page.evaluate(() => {
+			window.sawLost = "";
+			new MutationObserver(() => {
+				const text = document.body.innerText;
+				if (text.includes("The connection to the master is lost since")) window.sawLost = text;
+			}).observe(document.body, { subtree: true, childList: true, characterData: true });
+		});`)
+	if err := syscall.Kill(c.daemon(t, "master").PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	b.do(t, `
-		await view("tasks");
-		await see(page.getByText("The connection to the master is lost since"));
-		await see(row("hello-web"));
-		await shot("lost");
+		await page.waitForFunction(() => window.sawLost.includes("hello-web"), undefined, { polling: 100 });
 		await gone(page.getByText("The connection to the master is lost since"));
+		await see(page.locator(".dot.live"));
 		await see(row("hello-web").getByText("running"));`)
 }
 

@@ -40,8 +40,8 @@ type cluster struct {
 	master master
 	http   http.Client
 
-	mu        sync.Mutex        // held while the master is asked
-	agents    map[string]string // HOST:PORT by id
+	mu        sync.Mutex       // held while the master is asked
+	agents    map[string]place // by id
 	agentsAt  time.Time
 	plugins   map[string]string // HOST:PORT by name; empty where a plugin does not listen
 	pluginsAt time.Time
@@ -54,34 +54,40 @@ func newCluster(m master) *cluster {
 	}}
 }
 
+// place is where an agent answers, and whether the master hears of it.
+type place struct {
+	address string // HOST:PORT
+	active  bool
+}
+
 // agent returns the address of an agent that the master knows.
 func (c *cluster) agent(ctx context.Context, id string) (string, error) {
 	all, err := c.allAgents(ctx, id)
 	if err != nil {
 		return "", err
 	}
-	if all[id] == "" {
+	if _, known := all[id]; !known {
 		return "", refused(http.StatusNotFound, "the master knows no agent %.100q now, so its files can't be read", id)
 	}
-	return all[id], nil
+	return all[id].address, nil
 }
 
-// allAgents returns the addresses of the agents, one of which is wanted, or "". The map is
-// not changed afterwards.
-func (c *cluster) allAgents(ctx context.Context, wanted string) (map[string]string, error) {
+// allAgents returns where the agents are, one of which is wanted, or "". The map is not
+// changed afterwards.
+func (c *cluster) allAgents(ctx context.Context, wanted string) (map[string]place, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if fresh(c.agentsAt, wanted == "" || c.agents[wanted] != "") {
+	if _, known := c.agents[wanted]; fresh(c.agentsAt, known || wanted == "") {
 		return c.agents, nil
 	}
 	answer, err := c.master.Operate(ctx, &masterpb.Call{Type: masterpb.Call_GET_AGENTS.Enum()})
 	if err != nil {
 		return nil, fmt.Errorf("the master does not tell its agents: %w", err)
 	}
-	agents := make(map[string]string)
+	agents := make(map[string]place)
 	for _, a := range answer.GetGetAgents().GetAgents() {
 		info := a.GetAgentInfo()
-		agents[info.GetId().GetValue()] = net.JoinHostPort(info.GetHostname(), strconv.Itoa(int(info.GetPort())))
+		agents[info.GetId().GetValue()] = place{net.JoinHostPort(info.GetHostname(), strconv.Itoa(int(info.GetPort()))), a.GetActive()}
 	}
 	c.agents, c.agentsAt = agents, time.Now()
 	return agents, nil

@@ -27,7 +27,7 @@ type usage struct {
 // measurement is what all containers use now.
 type measurement struct {
 	Containers []container `json:"containers"`
-	// Silent are the agents that did not answer.
+	// Silent are the agents that are there and did not answer.
 	Silent []string `json:"silent"`
 }
 
@@ -65,11 +65,14 @@ func (u *usage) measure(ctx context.Context) (measurement, error) {
 	var mu sync.Mutex // guards all
 	var asked sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
-	for id, address := range agents {
+	for id, at := range agents {
+		if !at.active {
+			continue
+		}
 		slots <- struct{}{}
 		asked.Go(func() {
 			defer func() { <-slots }()
-			found, err := u.of(ctx, id, address)
+			found, err := u.of(ctx, id, at.address)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -49,7 +49,7 @@ func (m *truth) Operate(_ context.Context, c *masterpb.Call) (*masterpb.Response
 		}
 		found.Agents = append(found.Agents, &masterpb.Response_GetAgents_Agent{AgentInfo: &mesos.AgentInfo{
 			Id: &mesos.AgentID{Value: &id}, Hostname: &host, Port: proto.Int32(int32(port)),
-		}})
+		}, Active: proto.Bool(id != "away")})
 	}
 	return &masterpb.Response{GetAgents: found}, nil
 }
@@ -299,7 +299,7 @@ func TestAnswersOfPlugins(t *testing.T) {
 
 // All open pages share a measurement; an agent that is silent is named, and keeps nobody else's.
 func TestUsage(t *testing.T) {
-	m := &truth{agents: map[string]string{"S0": agent(t, nil), "S1": "127.0.0.1:1"}}
+	m := &truth{agents: map[string]string{"S0": agent(t, nil), "S1": "127.0.0.1:1", "away": "127.0.0.1:1"}}
 	s := newSite(t, m, built)
 	for range 2 {
 		r := ask(s, http.MethodGet, "/data/usage")
