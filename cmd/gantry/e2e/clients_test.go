@@ -167,8 +167,9 @@ func TestMesosGoWatch(t *testing.T) {
 	shows("life of a task", "TASK_ADDED", "TASK_UPDATED", "TASK_RUNNING", "TASK_FINISHED", `watched`, "FRAMEWORK_REMOVED")
 
 	second := begin(t, filepath.Join(bin, "gantry"), "agent", "--master", c.at.Master, "--work-dir", newWorkDir(t),
-		"--listen", "127.0.0.1:0", "--token-file", filepath.Join(c.workDir, "agent.token"), "--resources", "cpus:1;mem:64")
-	shows("second agent\n"+second.String(), "AGENT_ADDED")
+		"--listen", "127.0.0.1:0", "--token-file", filepath.Join(c.workDir, "agent.token"), "--resources", "cpus:1;mem:64",
+		"--hostname", "second.example") // the first one may have been seen to join as well
+	shows("second agent\n"+second.String(), "AGENT_ADDED", "second.example")
 	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
