@@ -1,5 +1,6 @@
 import { Badge, Name } from "../parts";
 import { useJSON } from "../poll";
+import { toFiltered } from "../route";
 import { Table, type Column } from "../table";
 import { ago } from "../wire";
 
@@ -24,6 +25,9 @@ function state(j: Job): [string, string] {
   return success >= error ? ["good", "succeeded"] : ["bad", "failed"];
 }
 
+/** What Chronos names the tasks of a job. */
+const runs = (j: Job) => `ChronosTask:${j.name}`;
+
 const when = (j: Job) => (j.parents?.length ? `after ${j.parents.join(", ")}` : `${j.schedule ?? ""} ${j.scheduleTimeZone ?? ""}`.trim());
 
 const last = (j: Job) => Math.max(Date.parse(j.lastSuccess ?? "") || 0, Date.parse(j.lastError ?? "") || 0);
@@ -32,7 +36,7 @@ export function Jobs({ filter }: { filter: string }) {
   const { value, problem } = useJSON<Job[]>("./data/jobs", 3000);
   if (!value) return <p class="empty">{problem ? `Jobs are not running here. ${problem}` : "One moment…"}</p>;
   const columns: Column<Job>[] = [
-    { title: "Job", value: (j) => j.name, cell: (j) => <Name>{j.name}</Name> },
+    { title: "Job", value: (j) => j.name, cell: (j) => <Name href={toFiltered("tasks", runs(j))}>{j.name}</Name> },
     { title: "State", value: (j) => state(j)[1], cell: (j) => <Badge tone={state(j)[0]}>{state(j)[1]}</Badge> },
     { title: "When", value: when, cell: (j) => <bdi>{when(j)}</bdi> },
     { title: "Last run", value: (j) => -last(j), cell: (j) => (last(j) ? `${ago(last(j))} ago` : ""), numeric: true },
