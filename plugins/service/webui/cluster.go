@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	agentpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/agent"
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
 )
@@ -91,6 +92,23 @@ func (c *cluster) allAgents(ctx context.Context, wanted string) (map[string]plac
 	}
 	c.agents, c.agentsAt = agents, time.Now()
 	return agents, nil
+}
+
+// task returns a task, whether it has ended or not.
+func (c *cluster) task(ctx context.Context, framework, id string) (*mesos.Task, error) {
+	answer, err := c.master.Operate(ctx, &masterpb.Call{Type: masterpb.Call_GET_TASKS.Enum()})
+	if err != nil {
+		return nil, fmt.Errorf("the master does not tell its tasks: %w", err)
+	}
+	all := answer.GetGetTasks()
+	for _, list := range [][]*mesos.Task{all.GetTasks(), all.GetUnreachableTasks(), all.GetCompletedTasks()} {
+		for _, t := range list {
+			if t.GetFrameworkId().GetValue() == framework && t.GetTaskId().GetValue() == id {
+				return t, nil
+			}
+		}
+	}
+	return nil, refused(http.StatusNotFound, "the master knows no task %.100q of framework %.100q", id, framework)
 }
 
 // plugin returns the address where a plugin listens.

@@ -34,6 +34,7 @@ func newData(m master, s settings) *data {
 	d := &data{cluster: c}
 	d.places = map[string]question{
 		"data/usage":        func(ctx context.Context, _ *http.Request) (reply, error) { return asJSON(u.measure(ctx)) },
+		"data/task":         d.task,
 		"data/files":        d.list,
 		"data/file":         d.read,
 		"data/applications": d.rest(s.Applications, "/v2/apps"),
@@ -102,6 +103,17 @@ func refuse(w http.ResponseWriter, err error) {
 	}
 	text := strings.TrimSuffix(err.Error(), ".")
 	http.Error(w, strings.ToUpper(text[:1])+text[1:]+".", status)
+}
+
+// task answers with one task as the master knows it: no event tells a status that came
+// after the state which it is about.
+func (d *data) task(ctx context.Context, r *http.Request) (reply, error) {
+	query := r.URL.Query()
+	t, err := d.cluster.task(ctx, query.Get("framework"), query.Get("task"))
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{"application/json", t.AppendJSON(nil), -1, 0}, nil
 }
 
 // sandbox is the place in a sandbox that a request is about, as an agent names it.

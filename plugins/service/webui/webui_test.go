@@ -33,6 +33,12 @@ type truth struct {
 }
 
 func (m *truth) Operate(_ context.Context, c *masterpb.Call) (*masterpb.Response, error) {
+	if c.GetType() == masterpb.Call_GET_TASKS {
+		return &masterpb.Response{GetTasks: &masterpb.Response_GetTasks{CompletedTasks: []*mesos.Task{{
+			Name: proto.String("<b>"), TaskId: &mesos.TaskID{Value: proto.String("t 1")}, FrameworkId: &mesos.FrameworkID{Value: proto.String("F")},
+			State: mesos.TaskState_TASK_FAILED.Enum(),
+		}}}}, nil
+	}
 	if c.GetType() != masterpb.Call_GET_AGENTS {
 		return nil, errors.New("not yet")
 	}
@@ -310,6 +316,20 @@ func TestUsage(t *testing.T) {
 	}
 	if m.asked != 1 {
 		t.Errorf("the master was asked %d times", m.asked)
+	}
+}
+
+func TestOneTask(t *testing.T) {
+	s := newSite(t, &truth{}, built)
+	r := ask(s, http.MethodGet, "/data/task?framework=F&task=t+1")
+	var found struct {
+		Name, State string
+	}
+	if err := json.NewDecoder(r.Body).Decode(&found); err != nil || r.StatusCode != 200 || found.Name != "<b>" || found.State != "TASK_FAILED" {
+		t.Errorf("%s %+v, %v", r.Status, found, err)
+	}
+	if r := ask(s, http.MethodGet, "/data/task?framework=G&task=t+1"); r.StatusCode != 404 {
+		t.Errorf("a task of another: %s", r.Status)
 	}
 }
 

@@ -22,6 +22,7 @@ export interface Change {
 
 const maxChanges = 20;
 const maxEnded = 20_000; // tasks that have ended; the oldest are forgotten beyond it
+const maxStatuses = 50; // of a task
 const firstPause = 500;
 const longestPause = 10_000;
 const redraw = 200; // at most so often, in milliseconds
@@ -166,7 +167,9 @@ class Cluster {
     const key = taskKey(framework, status.task_id.value);
     const before = this.tasks.get(key);
     if (!before) return;
-    const task = { ...before, state, statuses: [...(before.statuses ?? []), status].slice(-50) };
+    const known = before.statuses ?? [];
+    const again = status.uuid && known.some((s) => s.uuid === status.uuid);
+    const task = { ...before, state, statuses: again ? known : [...known, status].slice(-maxStatuses) };
     this.tasks.set(key, task);
     this.note(task, state);
     if (hasEnded(task)) this.forget();
@@ -187,6 +190,15 @@ class Cluster {
 
   private note(task: Task | undefined, text: string): void {
     this.changes = [{ at: Date.now(), task, text }, ...this.changes].slice(0, maxChanges);
+  }
+
+  /** Asks for a task of which an event told less than the master knows. */
+  async complete(framework: string, id: string): Promise<void> {
+    const response = await fetch("./data/task?" + new URLSearchParams({ framework, task: id }));
+    if (!response.ok) return;
+    const task = (await response.json()) as Task;
+    this.tasks.set(keyOf(task), task);
+    this.changed();
   }
 
   /** What no event tells: offers, and whether agents and frameworks are connected. */

@@ -30,6 +30,7 @@ export interface Status {
   source?: string;
   reason?: string;
   timestamp?: number;
+  uuid?: string;
   healthy?: boolean;
 }
 
@@ -113,6 +114,12 @@ const ended = new Set([
 ]);
 
 export const hasEnded = (t: Task): boolean => ended.has(t.state);
+
+/** Whether the status that belongs to the state is still to come: events tell the state first, and that status never. */
+export const lacksStatus = (t: Task): boolean => {
+  const last = t.statuses?.at(-1)?.state;
+  return last !== t.state && (last !== undefined || hasEnded(t));
+};
 
 /** Task states as people read them: "running". */
 export const stateName = (state: string): string => state.replace(/^TASK_/, "").toLowerCase().replaceAll("_", " ");

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { Facts, Name, TaskState, Use } from "../parts";
 import { useCluster, usePoll, useUsage } from "../poll";
 import { to } from "../route";
-import { addressOf, ago, amount, bytes, executorOf, hasEnded, megabytes, number, scalar, stateName, taskKey, type Task } from "../wire";
+import { addressOf, ago, amount, bytes, executorOf, hasEnded, lacksStatus, megabytes, number, scalar, stateName, taskKey, type Task } from "../wire";
 import { Log } from "./log";
 
 interface Entry {
@@ -75,6 +75,15 @@ export function TaskPage({ framework, task }: { framework: string; task: string 
   const cluster = useCluster();
   const usage = useUsage();
   const t = cluster.tasks.get(taskKey(framework, task));
+  const lacking = t !== undefined && lacksStatus(t);
+  usePoll(
+    async () => {
+      if (lacking) await cluster.complete(framework, task).catch(() => {}); // the stream notices that the master is gone
+      return lacking;
+    },
+    2000,
+    [framework, task, lacking],
+  );
   if (!t) return <p class="empty">The master knows no such task; it may have ended long ago.</p>;
   const f = cluster.frameworks.get(framework) ?? cluster.completed.get(framework);
   const agent = cluster.agents.get(t.agent_id.value);
