@@ -15,10 +15,16 @@ ARGS     ?=
 # The kernel that test-v2 boots; it has no cgroups but those of version 2.
 KERNEL := .tools/v2/vmlinuz
 
+# The web page, built where there is a node that Vite runs on.
+UI   := plugins/service/webui/ui
+PAGE := plugins/service/webui/page/built/index.html
+NODE := $(shell command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 22 || a == 22 && b >= 12 || a == 20 && b >= 19 ? 0 : 1)' && echo yes)
+
 .PHONY: build up test test-v2 test-all torture sim check fuzz bench generate protos deps test-deps clean
 
 # bin/gantry, bin/gantry-keeper (static, with cgo), bin/plugins/KIND-NAME and bin/examples/NAME.
-build: deps
+build: deps $(if $(NODE),$(PAGE))
+	@test -f $(PAGE) || echo "without npm and node 20.19, 22.12 or newer there is no web page, only one that says so"
 	@mkdir -p bin/plugins bin/examples
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/gantry ./cmd/gantry
 	CGO_ENABLED=1 go build -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"' -o bin/gantry-keeper ./cmd/gantry-keeper
@@ -32,6 +38,12 @@ build: deps
 		echo "examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm"; examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm; \
 		else echo "without clang and lld there is no bin/plugins/firstfit.wasm (an example)"; fi
 
+# Without the network a plain page takes its place.
+$(PAGE): $(shell find $(UI) -name node_modules -prune -o -type f -print)
+	@cd $(UI) && { test node_modules/.package-lock.json -nt package-lock.json || \
+		npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 || { echo "npm can't install what the web page needs"; exit 0; }; } && \
+		npm run --silent build
+
 # A cluster on this machine: make up ARGS='--work-dir /tmp/two --listen 127.0.0.1:0'
 up: build
 	@exec bin/gantry up $(ARGS)
@@ -40,7 +52,7 @@ up: build
 test test-all: export GANTRY_REQUIRE_ROOT := $(shell test "$$(id -u)" = 0 && echo 1)
 
 # Unit tests, then the built binaries; then whether what compat.tsv claims was proven by one of them.
-test: build test-deps
+test: test-deps build
 	@rm -rf bin/results; status=0; \
 	.ci/suite unit .ci/gotest bin/results/unit.json -timeout 6m $$(go list ./... | grep -v '/cmd/gantry/e2e$$') || status=1; \
 	.ci/suite e2e .ci/gotest bin/results/e2e.json -count=1 -timeout 14m ./cmd/gantry/e2e || status=1; \
@@ -124,12 +136,12 @@ deps:
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
 
-# Clients of others are tested, one of them in JavaScript, and a plugin in C is compiled to WASM.
+# Clients of others are tested, one of them in JavaScript; the web page, in a browser; and a plugin in C is compiled to WASM.
 test-deps:
-	@command -v npm >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
-		echo "installing clang, lld, nodejs and npm"; \
+	@command -v npm >/dev/null && command -v chromium >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
+		echo "installing clang, lld, chromium, nodejs and npm"; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld chromium \
 			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; }
 
 clean:

@@ -2,6 +2,9 @@ module github.com/gantry-project/gantry
 
 go 1.26.0
 
+// Packages of npm bring files of Go along.
+ignore node_modules
+
 require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/cilium/ebpf v0.22.0

@@ -49,7 +49,7 @@ func NewAgent(cfg AgentConfig) http.Handler {
 		{"/gantry/v1/trace", http.MethodGet, trace(cfg.Tracer)},
 		{"/files/read", http.MethodGet, a.read},
 		{"/files/browse", http.MethodGet, a.browse},
-	})
+	}, nil)
 }
 
 // operator is POST /api/v1. Its order of checks is not the master's.

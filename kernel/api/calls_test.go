@@ -2,6 +2,8 @@ package api
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -142,6 +144,37 @@ func TestPlainEndpoints(t *testing.T) {
 		{"our own paths have no prefix", nil, ask{"GET", "/master/gantry/v1/link", nil, ""}, 404, ""},
 	} {
 		t.Run(c.name, c.run)
+	}
+}
+
+// What the master does not serve itself may be a page; its own paths never are, and what it says of those
+// that it lacks stands.
+func TestPages(t *testing.T) {
+	c := newCluster()
+	cfg := c.config()
+	cfg.Pages = func(path string) http.Handler {
+		if path == "/nobody" {
+			return nil
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page "+r.RequestURI) })
+	}
+	get := func(path string) *http.Response {
+		return ask{"GET", path, nil, ""}.to(t, Secure(NewMaster(cfg), SecureConfig{}))
+	}
+	for path, want := range map[string]string{
+		"/": "200 page /", "/x?y": "200 page /x?y", "/health": "200 ", "/flags": "200 ", "/quota/x": "501 ", "/nobody": "404 There is nothing at",
+	} {
+		r := get(path)
+		body, err := io.ReadAll(r.Body)
+		if got := fmt.Sprint(r.StatusCode, " ", string(body)); err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q (%v)", path, got, want, err)
+		}
+	}
+	c.standing = Standing{Leader: "10.1.2.3:5050"}
+	cfg = c.config()
+	cfg.Pages = func(string) http.Handler { return http.NotFoundHandler() }
+	if r := get("/x?y"); r.StatusCode != 307 || r.Header.Get("Location") != "//10.1.2.3:5050/x?y" {
+		t.Errorf("a page of a standby: %s to %q", r.Status, r.Header.Get("Location"))
 	}
 }
 

@@ -75,6 +75,8 @@ type MasterConfig struct {
 	Version   *mesos.VersionInfo
 	Flags     []*mesos.Flag // what GET_FLAGS tells: nothing secret
 	Heartbeat time.Duration // 0 means HeartbeatInterval
+	// Pages returns who answers a path that is not the master's own, or nil; it may be nil.
+	Pages func(path string) http.Handler
 }
 
 type master struct{ MasterConfig }
@@ -97,7 +99,20 @@ func NewMaster(cfg MasterConfig) http.Handler {
 		{"/gantry/v1/plugins", http.MethodGet, m.plugins},
 		{"/gantry/v1/trace", http.MethodGet, m.trace},
 		{"/gantry/v1/tasks/kill", http.MethodPost, m.killTask},
-	})
+	}, m.elsewhere)
+}
+
+// elsewhere finds who answers a path that is not the master's own. A page is about the
+// cluster, so that of a standby is the leader's.
+func (m *master) elsewhere(r *http.Request) http.Handler {
+	if m.Pages == nil {
+		return nil
+	}
+	page := m.Pages(r.URL.Path)
+	if page == nil || m.Readiness.Standing().Leading {
+		return page
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.ready(w, r) })
 }
 
 func healthy(w http.ResponseWriter, _ *http.Request) { answer(w, Reply{Status: 200}) }

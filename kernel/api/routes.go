@@ -27,8 +27,9 @@ type route struct {
 }
 
 // routes serves two tables; the paths of the first are served below prefix as well. Paths
-// are compared as they come: nothing is cleaned or redirected.
-func routes(prefix string, wire, plain []route) http.Handler {
+// are compared as they come: nothing is cleaned or redirected. Elsewhere, unless nil, has
+// who answers a path of neither table, or nil.
+func routes(prefix string, wire, plain []route, elsewhere func(*http.Request) http.Handler) http.Handler {
 	byPath := make(map[string]route)
 	for _, row := range wire {
 		byPath[row.path] = row
@@ -44,6 +45,12 @@ func routes(prefix string, wire, plain []route) http.Handler {
 		case !ok && why != "":
 			answer(w, Reply{501, why})
 		case !ok:
+			if elsewhere != nil {
+				if h := elsewhere(r); h != nil {
+					h.ServeHTTP(w, r)
+					return
+				}
+			}
 			answer(w, Reply{404, fmt.Sprintf("There is nothing at %.200q. The operator API is a POST to /api/v1, and /health and /version answer a GET.", r.URL.Path)})
 		case row.method != "" && r.Method != row.method && (row.method != http.MethodGet || r.Method != http.MethodHead):
 			wrongMethod(w, r, row.method)

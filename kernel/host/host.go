@@ -152,6 +152,9 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 			h.cfg.Log.Warn("a plugin runs without limits", "plugin", e.Name, "error", err)
 		}
 	}
+	if e.Listen != "" || e.Kind == Service {
+		p.door = newDoor(e.Name, p.socket())
+	}
 	if e.Listen == "" {
 		return p, nil
 	}
@@ -160,7 +163,7 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 		name, _, _ := net.SplitHostPort(address) // Load has checked it
 		address = net.JoinHostPort(name, "0")
 	}
-	p.front, err = newFront(e.Name, address, p.socket(), h.cfg.Secure)
+	p.front, err = newFront(address, p.door, h.cfg.Secure)
 	return p, err
 }
 
@@ -194,12 +197,15 @@ func (h *Host) pin(e Entry, dir string) ([]pinned, error) {
 func (h *Host) Problems() []Problem { return h.problems }
 
 // Listeners are the actual addresses, host:port, of the plugins that serve HTTP, by
-// name.
+// name; that of the service that is home is the master's.
 func (h *Host) Listeners() map[string]string {
 	addresses := make(map[string]string)
 	for _, p := range h.plugins {
-		if p.front != nil {
+		switch {
+		case p.front != nil:
 			addresses[p.entry.Name] = p.front.listener.Addr().String()
+		case p.entry.Home && len(p.files) > 0:
+			addresses[p.entry.Name] = h.cfg.MasterAddress()
 		}
 	}
 	return addresses

@@ -369,7 +369,7 @@ func TestNoTrafficBeforeReady(t *testing.T) {
 	plugin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") })}
 	go plugin.Serve(listener)
 	defer plugin.Close()
-	f, err := newFront("web", "127.0.0.1:0", socket, func(h http.Handler) http.Handler { return h })
+	f, err := newFront("127.0.0.1:0", newDoor("web", socket), func(h http.Handler) http.Handler { return h })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,9 +382,55 @@ func TestNoTrafficBeforeReady(t *testing.T) {
 	if code, body := get(); code != 503 {
 		t.Errorf("before ready: %d %s", code, body)
 	}
-	f.ready.Store(true)
+	f.server.Handler.(*door).ready.Store(true)
 	if code, body := get(); code != 200 || body != "served" {
 		t.Errorf("when ready: %d %s", code, body)
+	}
+}
+
+// A service answers at its own path, and at home for whatever is left over; what it says of its pages is
+// not watered down by what the host says of everything.
+func TestServicesHavePages(t *testing.T) {
+	page := func(name string, home bool) Entry {
+		e := misbehaving(name)
+		e.Kind, e.Home = Service, home
+		return e
+	}
+	h := launch(t, nil, page("page", true), page("other", false))
+	strict := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'")
+		if handler := h.Pages(r.URL.Path); handler != nil {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "nobody", http.StatusNotFound)
+	}
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		strict(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1:5050"+path, nil))
+		return w
+	}
+	h.await("serving", func(Status) bool { return get("/").Code != 503 && get("/plugins/other/").Code != 503 })
+	const where = `"/plugins/page/" home=true master=127.0.0.1:5050`
+	for path, want := range map[string]string{
+		"/":                  "page / " + where,
+		"/a//b?c=%2F":        "page /a//b?c=%2F " + where,
+		"/plugins/page/x":    "page /plugins/page/x " + where,
+		"/plugins/other/x":   `other /plugins/other/x "/plugins/other/" home=false master=127.0.0.1:5050`,
+		"/plugins/other":     "nobody\n",
+		"/plugins/stranger/": "nobody\n",
+	} {
+		w := get(path)
+		if w.Body.String() != want {
+			t.Errorf("%s: %d %q, want %q", path, w.Code, w.Body, want)
+		}
+		policy := w.Header().Values("Content-Security-Policy")
+		if w.Code == 200 && (len(policy) != 1 || policy[0] != "script-src 'self'") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+	}
+	if at := h.Listeners(); h.Status()[0].Listen != "" || len(at) != 1 || at["page"] != "127.0.0.1:5050" {
+		t.Errorf("a service listens by itself: %v", at)
 	}
 }
 

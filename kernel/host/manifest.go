@@ -21,6 +21,7 @@ import (
 const (
 	Allocator = "allocator"
 	Framework = "framework"
+	Service   = "service"
 )
 
 // Bounds of plugins.toml. The parser's time grows with the depth of every key, and depth
@@ -50,7 +51,7 @@ type Manifest struct {
 type Entry struct {
 	// Name is unique: a letter, then letters, digits and dashes, at most 32 in all.
 	Name string
-	// Kind is Allocator or Framework.
+	// Kind is Allocator, Framework or Service.
 	Kind string
 	// Path of the binary, below the folder of plugins unless absolute; when the file says
 	// nothing, KIND-NAME, or host-wasm for a module.
@@ -59,6 +60,8 @@ type Entry struct {
 	Module *Module
 	// Listen is a loopback host:port that the host listens on for the plugin, or empty.
 	Listen string
+	// Home says that a service answers whatever the master's own listener does not serve.
+	Home bool
 	// Config is the plugin's own table as JSON; {} when there is none.
 	Config []byte
 	// MemoryMB bounds the plugin's memory where cgroups can.
@@ -254,7 +257,7 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 		return err
 	}
 	if e.Kind == "" {
-		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\" or \"framework\"", name)
+		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\", \"framework\" or \"service\"", name)
 	}
 	return d.accept(m, e, on)
 }
@@ -262,7 +265,7 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 // set decodes one key of an entry.
 func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) error {
 	into := map[string]any{
-		"kind": &e.Kind, "path": &e.Path, "on": on, "listen": &e.Listen, "memory_mb": &e.MemoryMB,
+		"kind": &e.Kind, "path": &e.Path, "on": on, "listen": &e.Listen, "home": &e.Home, "memory_mb": &e.MemoryMB,
 		"module": &e.Module.Path, "module_memory_mb": &e.Module.MemoryMB, "module_deadline_ms": &e.Module.DeadlineMillis,
 	}[key]
 	if key == "config" {
@@ -277,12 +280,15 @@ func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) er
 		return nil
 	}
 	if into == nil {
-		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
+		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, home, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
 	}
 	if d.meta.PrimitiveDecode(value, into) != nil {
 		want := "text in quotes"
-		if _, number := into.(*int64); number {
+		switch into.(type) {
+		case *int64:
 			want = "a whole number"
+		case *bool:
+			want = "true or false"
 		}
 		return d.fail(d.line(value), "%s of plugin %s is not %s", key, e.Name, want)
 	}
@@ -335,17 +341,17 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 		return d.fail(e.Line, "memory_mb = %d of plugin %s: a plugin needs at least 16", e.MemoryMB, e.Name)
 	}
 	switch e.Kind {
-	case Framework:
+	case Framework, Service:
 		if e.Module != nil {
-			m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, "modules of kind framework are not supported yet; only allocators are"})
+			m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("modules of kind %s are not supported yet; only allocators are", e.Kind)})
 			return nil
 		}
 	case Allocator:
-	case "containerizer", "service":
+	case "containerizer":
 		m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("plugins of kind %s are not supported yet", e.Kind)})
 		return nil
 	default:
-		return d.fail(e.Line, "unknown kind %q of plugin %s; there are allocator and framework", e.Kind, e.Name)
+		return d.fail(e.Line, "unknown kind %q of plugin %s; there are allocator, framework and service", e.Kind, e.Name)
 	}
 	switch on {
 	case "master":
@@ -359,7 +365,13 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 			return d.fail(e.Line, "%v", err)
 		}
 	}
+	if e.Home && e.Kind != Service {
+		return d.fail(e.Line, "plugin %s has home, but only a service can answer at the master's address", e.Name)
+	}
 	for _, other := range m.Plugins {
+		if e.Home && other.Home {
+			return d.fail(e.Line, "plugin %s wants to be home, as %s does (line %d); keep one", e.Name, other.Name, other.Line)
+		}
 		if e.Kind == Allocator && other.Kind == Allocator {
 			return d.fail(e.Line, "plugin %s is a second allocator beside %s (line %d); keep one", e.Name, other.Name, other.Line)
 		}
@@ -374,7 +386,7 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 // checkListen refuses addresses that others than this machine could reach: a plugin's
 // listener has no authentication.
 func checkListen(e Entry) error {
-	if e.Kind != Framework {
+	if e.Kind == Allocator {
 		return fmt.Errorf("plugin %s has listen, but plugins of kind %s serve no HTTP", e.Name, e.Kind)
 	}
 	name, port, err := net.SplitHostPort(e.Listen)

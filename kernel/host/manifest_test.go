@@ -23,32 +23,37 @@ kind = "allocator"
 path = "sub/drf"
 on = "master"
 
-[plugin.page]
-kind = "service"
+[plugin.images]
+kind = "containerizer"
 
 [plugin.scheduler]
 kind = "framework"
 module = "x.wasm"
+
+[plugin.page]
+kind = "service"
+home = true
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Entry{
-		{"zebra", Framework, "framework-zebra", nil, "127.0.0.1:8080", []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
-		{"drf", Allocator, "sub/drf", nil, "", []byte("{}"), DefaultMemoryMB, 10},
+		{"zebra", Framework, "framework-zebra", nil, "127.0.0.1:8080", false, []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
+		{"drf", Allocator, "sub/drf", nil, "", false, []byte("{}"), DefaultMemoryMB, 10},
+		{"page", Service, "service-page", nil, "", true, []byte("{}"), DefaultMemoryMB, 22},
 	}
 	if len(m.Plugins) != len(want) {
 		t.Fatalf("%+v", m.Plugins)
 	}
 	for i, e := range m.Plugins {
 		w := want[i]
-		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Module != w.Module || e.Listen != w.Listen ||
+		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Module != w.Module || e.Listen != w.Listen || e.Home != w.Home ||
 			string(e.Config) != string(w.Config) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
 			t.Errorf("got  %+v (%s)\nwant %+v (%s)", e, e.Config, w, w.Config)
 		}
 	}
 	for i, want := range []string{
-		"plugins.toml:15: running without page: plugins of kind service are not supported yet",
+		"plugins.toml:15: running without images: plugins of kind containerizer are not supported yet",
 		"plugins.toml:18: running without scheduler: modules of kind framework are not supported yet; only allocators are",
 	} {
 		if len(m.Problems) != 2 || m.Problems[i].String() != want {
@@ -107,6 +112,9 @@ func TestManifestErrors(t *testing.T) {
 		{"bad port", "[plugin.m]\nkind = \"framework\"\nlisten = \"127.0.0.1:http\"", "the port is a number"},
 		{"same port", "[plugin.m]\nkind = \"framework\"\nlisten = \"127.0.0.1:1\"\n[plugin.n]\nkind = \"framework\"\nlisten = \"127.0.0.1:1\"", "f:4: plugin n listens on 127.0.0.1:1, as m does (line 1)"},
 		{"allocator listens", "[plugin.a]\nkind = \"allocator\"\nlisten = \"127.0.0.1:1\"", "serve no HTTP"},
+		{"home of a framework", "[plugin.m]\nkind = \"framework\"\nhome = true", "f:1: plugin m has home, but only a service"},
+		{"two homes", "[plugin.a]\nkind = \"service\"\nhome = true\n[plugin.b]\nkind = \"service\"\nhome = true", "f:4: plugin b wants to be home, as a does (line 1)"},
+		{"home is text", "[plugin.a]\nkind = \"service\"\nhome = \"yes\"", "f:3: home of plugin a is not true or false"},
 		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on agents"},
 		{"on", "[plugin.a]\nkind = \"allocator\"\non = \"moon\"", `on = "moon" of plugin a`},
 		{"path", "[plugin.a]\nkind = \"allocator\"\npath = \"../x\"", "leaves the folder of plugins"},

@@ -23,6 +23,7 @@ import (
 	sdk "github.com/gantry-project/gantry/sdk/plugin"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
+	servicepb "github.com/gantry-project/gantry/sdk/proto/gantry/service/v1"
 )
 
 // State is where a plugin stands.
@@ -70,7 +71,8 @@ type plugin struct {
 	dir     string   // for sockets; emptied at each start
 	files   []pinned // the binary, and the module if it has one; empty when it can't run
 	group   *group
-	front   *front // nil: no listener
+	door    *door  // nil: it serves no HTTP
+	front   *front // nil: no listener of its own
 	journal *journal
 
 	mu       sync.Mutex
@@ -206,12 +208,22 @@ func (p *plugin) session(ctx context.Context) error {
 // converse hands the conversation to whoever serves the plugin's contract.
 func (p *plugin) converse(ctx context.Context, run *run) error {
 	cfg := p.host.cfg
-	if p.entry.Kind == Allocator {
+	if p.door != nil {
+		defer p.door.ready.Store(false)
+	}
+	switch p.entry.Kind {
+	case Allocator:
 		s, err := allocatorpb.NewAllocatorClient(run.conn).Allocate(ctx)
 		if err != nil {
 			return err
 		}
 		return cfg.Allocators.ServeAllocator(ctx, p.entry.Name, p.entry.Config, s)
+	case Service:
+		s, err := servicepb.NewServiceClient(run.conn).Run(ctx)
+		if err != nil {
+			return err
+		}
+		return p.serveService(s)
 	}
 	s, err := frameworkpb.NewFrameworkClient(run.conn).Run(ctx)
 	if err != nil {
@@ -220,23 +232,42 @@ func (p *plugin) converse(ctx context.Context, run *run) error {
 	start := &frameworkpb.Start{Name: p.entry.Name, ConfigJson: p.entry.Config, MasterAddress: cfg.MasterAddress()}
 	if p.front != nil {
 		start.HttpSocket, start.HttpAddress = p.socket(), p.front.listener.Addr().String()
-		defer p.front.ready.Store(false)
 	}
-	return cfg.Frameworks.ServeFramework(ctx, start, readyStream{s, p.front})
+	return cfg.Frameworks.ServeFramework(ctx, start, readyStream{s, p.door})
 }
 
-// readyStream opens the front when the plugin says that it serves.
+// readyStream opens the door when the plugin says that it serves.
 type readyStream struct {
 	FrameworkStream
-	front *front
+	door *door
 }
 
 func (s readyStream) Recv() (*frameworkpb.FromFramework, error) {
 	m, err := s.FrameworkStream.Recv()
-	if m.GetReady() != nil && s.front != nil {
-		s.front.ready.Store(true)
+	if m.GetReady() != nil && s.door != nil {
+		s.door.ready.Store(true)
 	}
 	return m, err
+}
+
+// serveService has the whole conversation with a service: it is told where things are,
+// and says when it serves.
+func (p *plugin) serveService(s grpc.BidiStreamingClient[servicepb.ToService, servicepb.FromService]) error {
+	start := &servicepb.Start{
+		Name: p.entry.Name, ConfigJson: p.entry.Config, HttpSocket: p.socket(),
+		HttpPath: servicePath(p.entry.Name), Home: p.entry.Home, MasterAddress: p.host.cfg.MasterAddress(),
+	}
+	if p.front != nil {
+		start.HttpAddress = p.front.listener.Addr().String()
+	}
+	err := s.Send(&servicepb.ToService{Body: &servicepb.ToService_Start{Start: start}})
+	for err == nil {
+		var m *servicepb.FromService
+		if m, err = s.Recv(); m.GetReady() != nil {
+			p.door.ready.Store(true)
+		}
+	}
+	return err
 }
 
 // watch returns when the process has ended or no longer answers, and says so.

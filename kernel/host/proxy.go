@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,25 +23,19 @@ const principalHeader = "X-Gantry-Principal"
 // maxConnections bounds the clients of one plugin's listener.
 const maxConnections = 1024
 
-// front is the host's listener of one plugin.
-type front struct {
-	listener net.Listener
-	server   *http.Server
-	ready    atomic.Bool // the plugin said that it serves
+// door passes requests on to one plugin, once it has said that it serves.
+type door struct {
+	plugin string
+	ready  atomic.Bool
+	proxy  httputil.ReverseProxy
 }
 
-// newFront listens on address and passes requests to socket once the plugin is ready.
-func newFront(name, address, socket string, secure func(http.Handler) http.Handler) (*front, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for plugin %s: %w", name, err)
-	}
-	f := &front{listener: l}
-	quiet := log.New(io.Discard, "", 0) // what a client does wrong is answered, not logged
-	proxy := &httputil.ReverseProxy{
+// newDoor leads to the plugin's unix socket.
+func newDoor(name, socket string) *door {
+	return &door{plugin: name, proxy: httputil.ReverseProxy{
 		Rewrite:       rewrite,
 		FlushInterval: -1, // events are to arrive when they happen
-		ErrorLog:      quiet,
+		ErrorLog:      quiet(),
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -60,22 +55,71 @@ func newFront(name, address, socket string, secure func(http.Handler) http.Handl
 			}
 			unavailable(w, name)
 		},
+	}}
+}
+
+// ServeHTTP passes one request on. What the plugin says in a header replaces what the
+// host's listener says in every answer: a page has a policy of its own.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !d.ready.Load() {
+		unavailable(w, d.plugin)
+		return
 	}
-	f.server = &http.Server{
-		Handler: secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !f.ready.Load() {
-				unavailable(w, name)
-				return
-			}
-			r.Body = clientBody{r.Body}
-			proxy.ServeHTTP(w, r)
-		})),
+	r.Body = clientBody{r.Body}
+	proxy := d.proxy
+	proxy.ModifyResponse = func(answer *http.Response) error {
+		for name := range answer.Header {
+			w.Header().Del(name)
+		}
+		return nil
+	}
+	proxy.ServeHTTP(w, r)
+}
+
+// servicePath is where the master's own listener has the pages of a service.
+func servicePath(name string) string { return "/plugins/" + name + "/" }
+
+// Pages returns the service that answers a path of the master's own listener, other than
+// those that the master itself serves; nil if none does.
+func (h *Host) Pages(path string) http.Handler {
+	var home *plugin
+	for _, p := range h.plugins {
+		switch {
+		case p.entry.Kind != Service:
+		case strings.HasPrefix(path, servicePath(p.entry.Name)):
+			return p.door
+		case p.entry.Home:
+			home = p
+		}
+	}
+	if home == nil || strings.HasPrefix(path, "/plugins/") {
+		return nil
+	}
+	return home.door
+}
+
+// quiet is for what a client does wrong: it is answered, not logged.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// front is the host's listener of one plugin.
+type front struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// newFront listens on address for a plugin.
+func newFront(address string, d *door, secure func(http.Handler) http.Handler) (*front, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for plugin %s: %w", d.plugin, err)
+	}
+	return &front{l, &http.Server{
+		Handler:           secure(d),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          quiet,
-	}
-	return f, nil
+		ErrorLog:          quiet(),
+	}}, nil
 }
 
 // rewrite sends the request on with path, query and Host as they came.

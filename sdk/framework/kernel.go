@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"sync"
-	"time"
 
+	"github.com/gantry-project/gantry/sdk/plugin"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -122,32 +120,9 @@ func (k *Kernel) Serve(ctx context.Context, h http.Handler) error {
 	if socket == "" {
 		return fmt.Errorf("serve HTTP: plugin %s has no listener; write listen = \"127.0.0.1:PORT\" into its table of plugins.toml", k.start.GetName())
 	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("serve HTTP: %w", err)
-	}
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return fmt.Errorf("serve HTTP: %w", err)
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(listener) }()
-	ready := &frameworkpb.FromFramework{Body: &frameworkpb.FromFramework_Ready{Ready: &frameworkpb.Ready{}}}
-	if err := k.transmit(ready); err != nil {
-		srv.Close()
-		return fmt.Errorf("serve HTTP: %w", err)
-	}
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if srv.Shutdown(grace) != nil {
-		srv.Close()
-	}
-	return nil
+	return plugin.ServeHTTP(ctx, socket, h, func() error {
+		return k.transmit(&frameworkpb.FromFramework{Body: &frameworkpb.FromFramework_Ready{Ready: &frameworkpb.Ready{}}})
+	})
 }
 
 func (k *Kernel) state(ctx context.Context, request func(seq uint64) *frameworkpb.StateRequest) (*frameworkpb.StateReply, error) {

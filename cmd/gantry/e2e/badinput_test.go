@@ -744,7 +744,7 @@ func (c *cluster) plugins(t *testing.T) []plugin {
 	t.Helper()
 	var list []plugin
 	a := request{"GET", "/gantry/v1/plugins", nil, ""}.send(t, c.at.Master)
-	if err := json.Unmarshal([]byte(a.text), &list); err != nil || len(list) != 2 {
+	if err := json.Unmarshal([]byte(a.text), &list); err != nil || len(list) == 0 {
 		t.Fatalf("%v in %s", err, a.text)
 	}
 	return list

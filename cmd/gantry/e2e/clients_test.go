@@ -167,8 +167,9 @@ func TestMesosGoWatch(t *testing.T) {
 	shows("life of a task", "TASK_ADDED", "TASK_UPDATED", "TASK_RUNNING", "TASK_FINISHED", `watched`, "FRAMEWORK_REMOVED")
 
 	second := begin(t, filepath.Join(bin, "gantry"), "agent", "--master", c.at.Master, "--work-dir", newWorkDir(t),
-		"--listen", "127.0.0.1:0", "--token-file", filepath.Join(c.workDir, "agent.token"), "--resources", "cpus:1;mem:64")
-	shows("second agent\n"+second.String(), "AGENT_ADDED")
+		"--listen", "127.0.0.1:0", "--token-file", filepath.Join(c.workDir, "agent.token"), "--resources", "cpus:1;mem:64",
+		"--hostname", "second.example") // the first one may have been seen to join as well
+	shows("second agent\n"+second.String(), "AGENT_ADDED", "second.example")
 	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
@@ -183,7 +184,7 @@ func TestMesosGoWatch(t *testing.T) {
 
 // A scheduler in JavaScript, by a library of npm: of its two tasks one ends and the other it kills.
 func TestNodeScheduler(t *testing.T) {
-	modules := nodeModules(t)
+	modules := nodeModules(t, filepath.Join("clients", "node"))
 	c := up(t, newWorkDir(t), "--no-demo")
 	host, port, _ := strings.Cut(c.at.Master, ":")
 	script, err := filepath.Abs(filepath.Join("clients", "node", "framework.js"))
@@ -226,8 +227,8 @@ func TestNodeScheduler(t *testing.T) {
 	c.checkNothingLeft()
 }
 
-// nodeModules installs what clients/node asks for, exactly, into a cache of this user, and returns the folder.
-func nodeModules(t *testing.T) string {
+// nodeModules installs what the package.json of a folder asks for, exactly, into a cache of this user, and returns the folder.
+func nodeModules(t *testing.T, of string) string {
 	t.Helper()
 	skip := t.Skipf
 	if os.Getenv("GANTRY_REQUIRE_ROOT") != "" {
@@ -242,7 +243,7 @@ func nodeModules(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := os.ReadFile(filepath.Join("clients", "node", "package-lock.json"))
+	lock, err := os.ReadFile(filepath.Join(of, "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +260,7 @@ func nodeModules(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(fresh)
-	if err := os.CopyFS(fresh, os.DirFS(filepath.Join("clients", "node"))); err != nil {
+	if err := os.CopyFS(fresh, os.DirFS(of)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -379,8 +379,8 @@ func (o *ordeal) kill(p torture.Process) {
 
 // belongings end with whom they belong to.
 var belongings = map[torture.Victim][]torture.Victim{
-	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon},
-	torture.Master:     {torture.Allocator, torture.Marathon},
+	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon, torture.Page},
+	torture.Master:     {torture.Allocator, torture.Marathon, torture.Page},
 }
 
 // askToLeave ends one instance of the demo as an impolite operator does: Marathon has to replace it.

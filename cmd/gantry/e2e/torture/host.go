@@ -70,7 +70,7 @@ func (r Role) String() string {
 
 // Roles are those of which there has to be exactly one process each.
 func (h Host) Roles() []Role {
-	roles := []Role{{Part: Supervisor}, {Part: Master}, {Part: Allocator}, {Part: Marathon}}
+	roles := []Role{{Part: Supervisor}, {Part: Master}, {Part: Allocator}, {Part: Marathon}, {Part: Page}}
 	for _, folder := range h.Folders() {
 		roles = append(roles, Role{Agent, folder}, Role{Keeper, folder}, Role{Reaper, folder})
 	}
@@ -159,6 +159,8 @@ func (h Host) role(args []string, inGroup bool) Role {
 		return Role{Part: Allocator}
 	case name == "framework-marathon" && inGroup:
 		return Role{Part: Marathon}
+	case name == "service-webui" && inGroup:
+		return Role{Part: Page}
 	}
 	return Role{}
 }

@@ -71,7 +71,7 @@ func TestTables(t *testing.T) {
 		want, lack []string
 	}{
 		{"status", []string{"agents       1, 1 active", "cpus         0.3 of 2 in use", "memory       64 of 4096 MB", "framework marathon: running"}, nil},
-		{"agent list", []string{"S0", w.address(), "yes"}, nil},
+		{"agent list", []string{"S0", w.address(), "yes", `rack:a\x1b[2J; level:2.5; lanes:[1-4]`}, []string{"\x1b"}},
 		{"task list", []string{"hello-web.1", "running", "marathon", `evil\x1b[2J`}, []string{"old.1", "\x1b"}},
 		{"task list --all", []string{"old.1", "finished"}, nil},
 		{"plugin list", []string{"drf", "allocator", "running"}, nil},

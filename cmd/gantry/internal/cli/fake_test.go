@@ -153,6 +153,13 @@ func (w *wire) state() *masterpb.Response {
 	agents := &masterpb.Response_GetAgents{Agents: []*masterpb.Response_GetAgents_Agent{{
 		AgentInfo: &mesos.AgentInfo{
 			Hostname: &host, Port: proto.Int32(int32(port)), Id: &mesos.AgentID{Value: proto.String("S0")},
+			Attributes: []*mesos.Attribute{
+				{Name: proto.String("rack"), Type: mesos.Value_TEXT.Enum(), Text: &mesos.Value_Text{Value: proto.String("a\x1b[2J")}},
+				{Name: proto.String("level"), Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: proto.Float64(2.5)}},
+				{Name: proto.String("lanes"), Type: mesos.Value_RANGES.Enum(), Ranges: &mesos.Value_Ranges{
+					Range: []*mesos.Value_Range{{Begin: proto.Uint64(1), End: proto.Uint64(4)}},
+				}},
+			},
 		},
 		Active: proto.Bool(true), Version: proto.String("1"),
 		TotalResources:     []*mesos.Resource{scalarResource("cpus", 2), scalarResource("mem", 4096)},

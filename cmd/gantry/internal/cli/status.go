@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -134,6 +135,27 @@ type agentView struct {
 	CPUs    amount `json:"cpus"`
 	MemMB   amount `json:"mem_mb"`
 	Version string `json:"version"`
+
+	// Attributes are as --attributes has them: "rack:a".
+	Attributes []string `json:"attributes"`
+}
+
+// attribute is NAME:VALUE, numbers and ranges written as those of resources.
+func attribute(a *mesos.Attribute) string {
+	value := a.GetText().GetValue()
+	switch a.GetType() {
+	case mesos.Value_SCALAR:
+		value = number(a.GetScalar().GetValue())
+	case mesos.Value_RANGES:
+		var parts []string
+		for _, r := range a.GetRanges().GetRange() {
+			parts = append(parts, fmt.Sprintf("%d-%d", r.GetBegin(), r.GetEnd()))
+		}
+		value = "[" + strings.Join(parts, ", ") + "]"
+	case mesos.Value_SET:
+		value = "{" + strings.Join(a.GetSet().GetItem(), ", ") + "}"
+	}
+	return a.GetName() + ":" + value
 }
 
 // agentCommand puts `agent list` below the daemon's own command.
@@ -164,6 +186,11 @@ func (s *session) agentCommand(daemon *cobra.Command) *cobra.Command {
 					Address: client.AgentAddress(a.GetAgentInfo()),
 					Active:  a.GetActive(),
 					Version: a.GetVersion(),
+
+					Attributes: []string{},
+				}
+				for _, attr := range a.GetAgentInfo().GetAttributes() {
+					v.Attributes = append(v.Attributes, attribute(attr))
 				}
 				v.CPUs.add(a, "cpus")
 				v.MemMB.add(a, "mem")
@@ -178,10 +205,10 @@ func (s *session) agentCommand(daemon *cobra.Command) *cobra.Command {
 }
 
 func drawAgents(t *table, views []agentView) {
-	t.row("ID", "ADDRESS", "ACTIVE", "CPUS USED", "OF", "MB USED", "OF")
+	t.row("ID", "ADDRESS", "ACTIVE", "CPUS USED", "OF", "MB USED", "OF", "ATTRIBUTES")
 	for _, v := range views {
 		t.row(v.ID, v.Address, yes(v.Active), number(v.CPUs.Used), number(v.CPUs.Total),
-			number(v.MemMB.Used), number(v.MemMB.Total))
+			number(v.MemMB.Used), number(v.MemMB.Total), strings.Join(v.Attributes, "; "))
 	}
 }
 

@@ -45,6 +45,7 @@ type Cluster struct {
 	Link     string   `json:"link"`
 	Agents   []string `json:"agents"`
 	Marathon string   `json:"marathon,omitempty"`
+	Page     string   `json:"page,omitempty"`
 }
 
 // ExitRefused is the exit status of a daemon that will not start before a person has seen to a file that its last line

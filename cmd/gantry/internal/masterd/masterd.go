@@ -197,6 +197,7 @@ func (s *server) handler() http.Handler {
 		Tracer:    s.master,
 		Version:   &mesos.VersionInfo{Version: proto.String(version.String())},
 		Flags:     s.flags(),
+		Pages:     s.host.Pages,
 	})
 }
 

@@ -83,6 +83,9 @@ func (u *cluster) runDemo(ctx context.Context) ([]string, error) {
 // tour prints where everything is, and a few things to try.
 func (u *cluster) tour(urls []string) {
 	w := tabwriter.NewWriter(u.out, 0, 0, 3, ' ', 0)
+	if u.known.Page != "" {
+		fmt.Fprintf(w, "  page\thttp://%s/\n", u.known.Page)
+	}
 	fmt.Fprintf(w, "  master\thttp://%s\n", u.known.Master)
 	for i, at := range u.known.Agents {
 		fmt.Fprintf(w, "  %s\thttp://%s\n", u.agentName(i), at)

@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-project/gantry/sdk/allocator"
 	"github.com/gantry-project/gantry/sdk/framework"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	"github.com/gantry-project/gantry/sdk/service"
 )
 
 func main() {
@@ -44,6 +45,8 @@ func main() {
 			}
 			return echo{}, nil
 		})
+	case "service-page", "service-other":
+		service.Main(page{})
 	default:
 		framework.Main(scheduler{})
 	}
@@ -58,6 +61,17 @@ func (echo) Apply(m *allocatorpb.ToAllocator) []*allocatorpb.Grant {
 		grants = append(grants, &allocatorpb.Grant{Id: uint64(i + 1), AgentId: a.GetId()})
 	}
 	return grants
+}
+
+// page says who answers what, and where it believes to be.
+type page struct{}
+
+func (page) Run(ctx context.Context, k *service.Kernel) error {
+	s := k.Start()
+	return k.Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "script-src 'self'")
+		fmt.Fprintf(w, "%s %s %q home=%v master=%s", s.GetName(), r.RequestURI, s.GetHttpPath(), s.GetHome(), s.GetMasterAddress())
+	}))
 }
 
 type scheduler struct{}
