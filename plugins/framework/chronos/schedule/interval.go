@@ -155,20 +155,23 @@ func (i *interval) at(n int) time.Time {
 
 func daysIn(first time.Time) int { return first.AddDate(0, 1, -1).Day() }
 
-// next counts to the first due time after t.
-func (i *interval) next(t time.Time) (time.Time, bool) {
+// passed is how many due times are not after t.
+func (i *interval) passed(t time.Time) int {
 	if t.Before(i.start) {
-		return i.start, true
-	}
-	if t.Year() > maxYear {
-		return t, false
+		return 0
 	}
 	last := 1
 	for i.at(last).Year() <= maxYear && !i.at(last).After(t) {
 		last *= 2
 	}
-	n := sort.Search(last, func(n int) bool { return i.at(n).After(t) })
-	return i.at(n), true
+	return sort.Search(last, func(n int) bool { return i.at(n).After(t) })
+}
+
+func (i *interval) next(t time.Time) (time.Time, bool) {
+	if t.Year() > maxYear {
+		return t, false
+	}
+	return i.at(i.passed(t)), true
 }
 
 func (i *interval) text(due time.Time, runs int) string {

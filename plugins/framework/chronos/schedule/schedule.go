@@ -72,6 +72,15 @@ func (s Schedule) Next(t time.Time) (time.Time, bool) {
 // Runs is how often the schedule runs as it was given, or Forever.
 func (s Schedule) Runs() int { return s.runs }
 
+// RunsAfter is how many of its runs have due times after t, or Forever.
+func (s Schedule) RunsAfter(t time.Time) int {
+	i, ok := s.rule.(*interval)
+	if !ok || s.runs == Forever {
+		return s.runs
+	}
+	return max(0, s.runs-i.passed(t))
+}
+
 // Text is the schedule from due on with so many runs left, in the form in which it was
 // given; Parse reads it. A zone is not part of it.
 func (s Schedule) Text(due time.Time, runs int) string { return s.rule.text(due, runs) }
