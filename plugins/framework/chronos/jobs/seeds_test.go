@@ -129,7 +129,7 @@ func (c *cluster) act(call *schedulerpb.Call) {
 		}
 	case schedulerpb.Call_ACKNOWLEDGE:
 		id := call.GetAcknowledge().GetTaskId().GetValue()
-		if !lives(c.tasks[id]) {
+		if state := c.tasks[id]; !lives(state) && string(call.GetAcknowledge().GetUuid()) == state.String() {
 			delete(c.tasks, id)
 		}
 	case schedulerpb.Call_RECONCILE:
@@ -179,7 +179,9 @@ func (c *cluster) become(id string, state mesos.TaskState) {
 }
 
 func (c *cluster) tell(id string, state mesos.TaskState) {
-	c.queue = append(c.queue, machine.Scheduler{Event: status(id, strings.TrimPrefix(state.String(), "TASK_"), "")})
+	e := status(id, strings.TrimPrefix(state.String(), "TASK_"), "")
+	e.Update.Status.Uuid = []byte(state.String())
+	c.queue = append(c.queue, machine.Scheduler{Event: e})
 }
 
 func (c *cluster) deliver() {
