@@ -86,10 +86,10 @@ func (c *cluster) feed(ev machine.Event) {
 
 func (c *cluster) restart() {
 	c.queue = nil
-	before := c.m.Jobs()
+	was := durable(c.t, c.m)
 	c.reload()
 	if !c.bad {
-		if was, is := durable(c.t, before), durable(c.t, c.m.Jobs()); was != is {
+		if is := durable(c.t, c.m); was != is {
 			c.t.Fatalf("read back as\n%s\nwas\n%s", is, was)
 		}
 	}
@@ -97,9 +97,10 @@ func (c *cluster) restart() {
 }
 
 // durable is what of jobs must survive.
-func durable(t *testing.T, jobs []Info) string {
+func durable(t *testing.T, m *Machine) string {
 	var all []any
-	for _, j := range jobs {
+	for _, name := range m.Names() {
+		j, _ := m.Job(name)
 		all = append(all, j.Shape, j.State, j.Next, j.Skipped, j.Runs, j.History, j.Children)
 	}
 	text, err := json.Marshal(all)

@@ -28,9 +28,11 @@ type Info struct {
 	Next        time.Time
 	Skipped     uint64
 	LastSkipped time.Time
-	// Runs are those that have not ended, History those that have, newest first.
-	Runs, History []Run
-	Children      []string
+	// Runs are those that have not ended, oldest first.
+	Runs []Run
+	// History are runs that have ended, newest first.
+	History  []Run
+	Children []string
 	// Why is a sentence about what the job waits for; empty when it waits for nothing.
 	Why string
 }
@@ -55,12 +57,20 @@ func (m *Machine) Names() []string {
 	return names
 }
 
-// Job is one job; false when there is none.
+// Job is one job with its history; false when there is none.
 func (m *Machine) Job(name string) (Info, bool) {
 	j := m.existing(name)
 	if j == nil {
 		return Info{}, false
 	}
+	info := m.info(j)
+	for _, r := range slices.Backward(j.history) {
+		info.History = append(info.History, *r)
+	}
+	return info, true
+}
+
+func (m *Machine) info(j *job) Info {
 	info := Info{
 		Shape: definition.Shape{
 			Job: *j.spec, SuccessCount: j.SuccessCount, ErrorCount: j.ErrorCount,
@@ -68,7 +78,7 @@ func (m *Machine) Job(name string) (Info, bool) {
 		},
 		Status: j.status(), Next: j.dueAt(),
 		Skipped: j.Skipped, LastSkipped: j.LastSkipped,
-		Children: slices.Clone(m.children[name]),
+		Children: slices.Clone(m.children[j.name]),
 		Why:      m.why(j),
 	}
 	info.Schedule = j.scheduleText()
@@ -80,9 +90,6 @@ func (m *Machine) Job(name string) (Info, bool) {
 			running++
 		}
 	}
-	for _, r := range slices.Backward(j.history) {
-		info.History = append(info.History, *r)
-	}
 	switch {
 	case running > 0:
 		info.State = fmt.Sprintf("%d running", running)
@@ -91,16 +98,14 @@ func (m *Machine) Job(name string) (Info, bool) {
 	default:
 		info.State = "idle"
 	}
-	return info, true
+	return info
 }
 
-// Jobs are all jobs, by name.
+// Jobs are all jobs, by name, without their histories.
 func (m *Machine) Jobs() []Info {
 	list := []Info{}
 	for _, name := range m.Names() {
-		if info, ok := m.Job(name); ok {
-			list = append(list, info)
-		}
+		list = append(list, m.info(m.jobs[name]))
 	}
 	return list
 }
