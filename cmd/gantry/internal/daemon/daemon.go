@@ -45,6 +45,7 @@ type Cluster struct {
 	Link     string   `json:"link"`
 	Agents   []string `json:"agents"`
 	Marathon string   `json:"marathon,omitempty"`
+	Chronos  string   `json:"chronos,omitempty"`
 }
 
 // ErrNotReady says that nothing has been published at the path yet.
