@@ -261,8 +261,8 @@ func (c *cluster) onlyLoopback(t *testing.T) {
 			}
 		}
 	}
-	if listening != 4 { // master, link, agent, Marathon
-		t.Errorf("%d sockets listen, want 4", listening)
+	if listening != 5 { // master, link, agent, Marathon, Chronos
+		t.Errorf("%d sockets listen, want 5", listening)
 	}
 	for _, args := range [][]string{
 		{"up", "--work-dir", t.TempDir(), "--listen", "0.0.0.0:0"},
@@ -740,7 +740,7 @@ func (c *cluster) plugins(t *testing.T) []struct {
 		Restarts    int
 	}
 	a := request{"GET", "/gantry/v1/plugins", nil, ""}.send(t, c.at.Master)
-	if err := json.Unmarshal([]byte(a.text), &list); err != nil || len(list) != 2 {
+	if err := json.Unmarshal([]byte(a.text), &list); err != nil || len(list) != 3 {
 		t.Fatalf("%v in %s", err, a.text)
 	}
 	return list

@@ -71,6 +71,7 @@ type ordeal struct {
 	watch  sync.WaitGroup
 
 	// Of this round.
+	pulse    string // a job by the clock
 	began    time.Time
 	done     []string                // to whom, when
 	struck   map[torture.Victim]bool // killed or stopped
@@ -102,6 +103,7 @@ func newOrdeal(t *testing.T, seed uint64) *ordeal {
 
 // begin starts the cluster and waits until it is as it should be between two rounds.
 func (o *ordeal) begin() {
+	o.writeManifest()
 	o.c = launch(o.t, o.host.WorkDir)
 	o.up()
 	o.c.must("app", "scale", "hello-web", fmt.Sprint(webInstances))
@@ -137,6 +139,7 @@ func (o *ordeal) endure() {
 	o.began, o.done, o.struck, o.killed = time.Now(), nil, map[torture.Victim]bool{}, map[torture.Victim]bool{}
 	o.tasks, o.parts = o.survivors()
 	o.load.Pause(false)
+	o.beginPulse()
 	for _, blow := range torture.Plan(o.seed, o.round) {
 		time.Sleep(time.Until(o.began.Add(blow.At)))
 		o.strike(blow)
@@ -155,6 +158,7 @@ func (o *ordeal) endure() {
 	o.t.Logf("round %d: settled %.1f s after its beginning: %s", o.round, time.Since(o.began).Seconds(), strings.Join(o.done, "; "))
 	o.checkSurvivors()
 	o.checkHistories(func(h torture.History) bool { return !o.judged[h.Job.ID] })
+	o.checkPulse()
 	o.checkProbe()
 	o.checkLogs()
 	o.checkGrowth()
@@ -248,8 +252,8 @@ func (o *ordeal) kill(p torture.Process) {
 
 // belongings end with whom they belong to.
 var belongings = map[torture.Victim][]torture.Victim{
-	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon},
-	torture.Master:     {torture.Allocator, torture.Marathon},
+	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon, torture.Chronos},
+	torture.Master:     {torture.Allocator, torture.Marathon, torture.Chronos},
 }
 
 // askToLeave ends one instance of the demo as an impolite operator does: Marathon has to replace it.
@@ -345,6 +349,7 @@ func (o *ordeal) unsettled() []string {
 			open = append(open, fmt.Sprintf("plugin %+v", p))
 		}
 	}
+	open = append(open, o.pulseOpen(ctx, api)...)
 	remains, err := o.host.Remains(live)
 	if err != nil {
 		open = append(open, err.Error())
@@ -356,8 +361,8 @@ func (o *ordeal) unsettled() []string {
 // for its connections would count as the master's growth.
 func (o *ordeal) client() (*client.Client, error) {
 	at, err := daemon.ReadCluster(o.host.WorkDir)
-	if err == nil && (o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon) {
-		o.at, o.api = at, client.New(at.Master, at.Marathon)
+	if err == nil && (o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon || at.Chronos != o.at.Chronos) {
+		o.at, o.api = at, client.New(at.Master, at.Marathon).WithChronos(at.Chronos)
 	}
 	return o.api, err
 }
@@ -410,7 +415,7 @@ func (o *ordeal) strays(live map[string]bool) []string {
 			open = append(open, "a stray: "+p.String())
 		}
 	}
-	for _, part := range []torture.Victim{torture.Supervisor, torture.Master, torture.Agent, torture.Keeper, torture.Reaper, torture.Allocator, torture.Marathon} {
+	for _, part := range []torture.Victim{torture.Supervisor, torture.Master, torture.Agent, torture.Keeper, torture.Reaper, torture.Allocator, torture.Marathon, torture.Chronos} {
 		if count[part] != 1 {
 			open = append(open, fmt.Sprintf("there are %d of %s", count[part], part))
 		}
