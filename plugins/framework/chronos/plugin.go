@@ -64,6 +64,10 @@ func (plugin) Run(ctx context.Context, k *framework.Kernel) error {
 	owner, err := shell.Load(ctx, k, log, func(records []machine.Write) (*jobs.Machine, error) {
 		return jobs.New(config, records)
 	})
+	var record *jobs.RecordError
+	if errors.As(err, &record) {
+		return fmt.Errorf("%w: the jobs are left as they are; the record is %s in the master's store", err, "plugin/"+start.GetName()+"/"+record.Key)
+	}
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type Machine struct {
 	children map[string][]string // names by parent, sorted
 	tasks    map[string]*Run     // launched runs by task id
 	touched  map[string]bool     // jobs whose state is to be written at the end of the step
+	orphans  []string            // jobs that were loaded without a definition
 	now      time.Time           // of the last step
 
 	subscribed  bool
@@ -119,6 +120,7 @@ func (m *Machine) Step(now time.Time, ev machine.Event, out *machine.Effects) {
 	t := turn{now: m.now, out: out}
 	switch e := ev.(type) {
 	case machine.Start:
+		m.sweep(t)
 		t.call(m.config.Subscribe())
 	case machine.Scheduler:
 		m.scheduler(t, e.Event)
