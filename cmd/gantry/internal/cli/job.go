@@ -60,11 +60,13 @@ A COMMAND that is one word is a line for a shell; several words are a program an
 		Example: `  gantry job add nightly --cron '0 3 * * 1-5' --zone Europe/Berlin -- ./backup --all
   gantry job add tick --schedule R/2026-03-01T00:00:00Z/PT10S -- 'date; uptime'
   gantry job add report --parent nightly -- ./report`,
-		Args: cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := job.read(args); err != nil {
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.MinimumNArgs(2)(cmd, args); err != nil {
 				return err
 			}
+			return job.read(args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.onChronos(cmd.Context(), func(c *client.Client) error {
 				if err := c.PutJob(cmd.Context(), job.NewJob); err != nil {
 					return err
@@ -84,7 +86,6 @@ A COMMAND that is one word is a line for a shell; several words are a program an
 	flags.Float64Var(&job.Mem, "mem", 128, "MiB of a run")
 	flags.IntVar(&job.Retries, "retries", 2, "how often a run that fails is tried again")
 	flags.BoolVar(&job.Concurrent, "concurrent", false, "a run may begin before the one before it has ended")
-	c.MarkFlagsMutuallyExclusive("schedule", "cron", "parent")
 	return c
 }
 
@@ -94,6 +95,9 @@ func (j *newJob) read(args []string) error {
 	j.Shell = len(args) == 2
 	if !j.Shell {
 		j.Arguments = args[1:]
+	}
+	if (j.Schedule != "" && j.cron != "") || (j.Schedule+j.cron != "" && len(j.Parents) > 0) {
+		return errors.New("a job begins by one of --schedule, --cron and --parent")
 	}
 	if j.cron != "" {
 		j.Schedule = "cron " + j.cron
