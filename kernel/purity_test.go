@@ -25,6 +25,11 @@ var pure = []string{
 	"kernel/core", "kernel/core/asked", "kernel/core/hello", "kernel/core/registry", "kernel/node", "kernel/ledger", "kernel/lifecycle", "kernel/rules", "kernel/id", "kernel/step",
 	"plugins/framework/marathon/apps",
 	"plugins/framework/marathon/definition",
+	"plugins/framework/chronos/jobs",
+	"plugins/framework/chronos/definition",
+	"plugins/framework/chronos/schedule",
+	"plugins/framework/internal/machine",
+	"plugins/framework/internal/offer",
 	"plugins/allocator/*/policy",
 }
 

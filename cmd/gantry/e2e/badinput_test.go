@@ -217,6 +217,7 @@ func (c *cluster) strangers(t *testing.T) {
 		{c.at.Master, "/version", "/gantry/v1/tasks/kill", `{}`},
 		{c.at.Agents[0], "/health", "/api/v1", `{"type":"GET_HEALTH"}`},
 		{c.at.Marathon, "/v2/apps", "/v2/apps", `{"id":"evil","cmd":"sleep 1000"}`},
+		{c.at.Chronos, "/v1/scheduler/jobs", "/v1/scheduler/iso8601", `{"name":"evil","command":"sleep 1000"}`},
 	} {
 		for _, r := range []refusal{
 			{"Host", request{"GET", at.get, []string{"Host: evil.example"}, ""}, 403, host},
@@ -265,8 +266,8 @@ func (c *cluster) onlyLoopback(t *testing.T) {
 			}
 		}
 	}
-	if listening != 4 { // master, link, agent, Marathon
-		t.Errorf("%d sockets listen, want 4", listening)
+	if listening != 5 { // master, link, agent, Marathon, Chronos
+		t.Errorf("%d sockets listen, want 5", listening)
 	}
 	for _, args := range [][]string{
 		{"up", "--work-dir", t.TempDir(), "--listen", "0.0.0.0:0"},

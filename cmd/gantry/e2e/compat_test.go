@@ -41,8 +41,9 @@ func TestWhatIsNotThereSaysSo(t *testing.T) {
 		"master endpoint":   visit,
 		"agent endpoint":    visit,
 		"marathon endpoint": visit,
+		"chronos endpoint":  visit,
 	}
-	servers := map[string]string{"scheduler": c.at.Master, "master": c.at.Master, "executor": c.at.Agents[0], "agent": c.at.Agents[0], "marathon": c.at.Marathon}
+	servers := map[string]string{"scheduler": c.at.Master, "master": c.at.Master, "executor": c.at.Agents[0], "agent": c.at.Agents[0], "marathon": c.at.Marathon, "chronos": c.at.Chronos}
 	asked := 0
 	for _, row := range rows {
 		request, known := ask[row.Surface]

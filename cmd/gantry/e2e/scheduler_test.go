@@ -413,7 +413,7 @@ func (c *cluster) state(t *testing.T) *masterpb.Response_GetState {
 	return state
 }
 
-// checkNothingHeld waits until no framework but Marathon is left and nothing is offered or used, and has the whole of the
+// checkNothingHeld waits until no framework but Marathon and Chronos is left and nothing is offered or used, and has the whole of the
 // agent offered to a newcomer: so both the master's accounts and the allocator's are right.
 func (c *cluster) checkNothingHeld(t *testing.T) {
 	t.Helper()
@@ -431,7 +431,7 @@ func (c *cluster) checkNothingHeld(t *testing.T) {
 			total.Resources = append(total.Resources, whole)
 		}
 		return agents[0].AllocatedResources == nil && agents[0].OfferedResources == nil &&
-			len(now.GetTasks.Tasks) == 0 && len(now.GetFrameworks.Frameworks) == 1
+			len(now.GetTasks.Tasks) == 0 && len(now.GetFrameworks.Frameworks) == 2
 	})
 	s := c.subscribe(t, forms[0], "")
 	// It may come in parts: what was just about to be offered to a framework that has gone comes later.

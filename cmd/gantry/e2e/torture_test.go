@@ -76,6 +76,7 @@ type ordeal struct {
 	watch  sync.WaitGroup
 
 	// Of this round.
+	pulse   string // a job by the clock
 	began   time.Time
 	struck  map[torture.Role]bool // killed or stopped
 	killed  map[torture.Role]bool
@@ -134,9 +135,9 @@ func (o *ordeal) prepare() {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	base := freePorts(o.t, o.host.Agents+3)
+	base := freePorts(o.t, o.host.Agents+4)
 	o.listen = fmt.Sprint("127.0.0.1:", base+1)
-	plugins := fmt.Sprintf("[plugin.drf]\nkind = \"allocator\"\n[plugin.marathon]\nkind = \"framework\"\nlisten = \"127.0.0.1:%d\"\n", base+o.host.Agents+2)
+	plugins := fmt.Sprintf(tortureManifest, base+o.host.Agents+2, base+o.host.Agents+3)
 	err = errors.Join(
 		os.MkdirAll(filepath.Dir(o.host.Executor()), 0o755),
 		os.WriteFile(o.host.Executor(), self, 0o755),
@@ -190,6 +191,7 @@ func (o *ordeal) endure() {
 	o.began, o.done, o.struck, o.killed = time.Now(), nil, map[torture.Role]bool{}, map[torture.Role]bool{}
 	o.tasks, o.parts = o.survivors()
 	o.load.Pause(false)
+	o.beginPulse()
 	for _, blow := range torture.Plan(o.seed, o.round) {
 		time.Sleep(time.Until(o.began.Add(blow.At)))
 		o.strike(blow)
@@ -210,6 +212,7 @@ func (o *ordeal) endure() {
 	o.t.Logf("round %d: settled %.1f s after its beginning: %s", o.round, time.Since(o.began).Seconds(), strings.Join(o.done, "; "))
 	o.checkSurvivors()
 	o.checkHistories(func(h torture.History) bool { return !o.judged[h.Job.ID] })
+	o.checkPulse()
 	o.checkProbe()
 	o.checkLogs()
 	o.calibrate()
@@ -379,8 +382,8 @@ func (o *ordeal) kill(p torture.Process) {
 
 // belongings end with whom they belong to.
 var belongings = map[torture.Victim][]torture.Victim{
-	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon, torture.Page},
-	torture.Master:     {torture.Allocator, torture.Marathon, torture.Page},
+	torture.Supervisor: append(slices.Collect(maps.Values(torture.MasterPlugins)), torture.Master, torture.Agent),
+	torture.Master:     slices.Collect(maps.Values(torture.MasterPlugins)),
 }
 
 // askToLeave ends one instance of the demo as an impolite operator does: Marathon has to replace it.
@@ -477,6 +480,7 @@ func (o *ordeal) unsettled() []string {
 			open = append(open, fmt.Sprintf("plugin %+v", p))
 		}
 	}
+	open = append(open, o.pulseOpen(ctx, api)...)
 	remains, err := o.host.Remains(live)
 	if err != nil {
 		open = append(open, err.Error())
@@ -513,8 +517,8 @@ func (o *ordeal) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon {
-		o.api = client.New(at.Master, at.Marathon)
+	if o.api == nil || at.Master != o.at.Master || at.Marathon != o.at.Marathon || at.Chronos != o.at.Chronos {
+		o.api = client.New(at.Master, at.Marathon).WithChronos(at.Chronos)
 	}
 	o.at = at
 	return o.api, nil

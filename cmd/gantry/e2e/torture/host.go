@@ -53,6 +53,11 @@ func (h Host) Folder(agent string) string {
 // Executor is where the load's executor has to be: this program again, which calls ExecutorMain.
 func (h Host) Executor() string { return filepath.Join(h.WorkDir, "artifacts", "executor") }
 
+// MasterPlugins are the plugins that end with their master, by the names of their programs.
+var MasterPlugins = map[string]Victim{
+	"allocator-drf": Allocator, "framework-marathon": Marathon, "framework-chronos": Chronos, "service-webui": Page,
+}
+
 // Role is what a process is for.
 type Role struct {
 	// Part is what it is of the kernel and the plugins; empty in a container, and for what should not be there.
@@ -70,7 +75,10 @@ func (r Role) String() string {
 
 // Roles are those of which there has to be exactly one process each.
 func (h Host) Roles() []Role {
-	roles := []Role{{Part: Supervisor}, {Part: Master}, {Part: Allocator}, {Part: Marathon}, {Part: Page}}
+	roles := []Role{{Part: Supervisor}, {Part: Master}}
+	for _, part := range MasterPlugins {
+		roles = append(roles, Role{Part: part})
+	}
 	for _, folder := range h.Folders() {
 		roles = append(roles, Role{Agent, folder}, Role{Keeper, folder}, Role{Reaper, folder})
 	}
@@ -155,12 +163,8 @@ func (h Host) role(args []string, inGroup bool) Role {
 		return map[string]Role{"up": {Part: Supervisor}, "master": {Part: Master}, "agent": {Agent, folder("--work-dir")}}[args[1]]
 	case name == "gantry-keeper" && ours:
 		return Role{map[string]Victim{"reaper": Reaper, "heir": Reaper, "keeper": Keeper}[after(args, "--part")], folder("--dir")}
-	case name == "allocator-drf" && inGroup:
-		return Role{Part: Allocator}
-	case name == "framework-marathon" && inGroup:
-		return Role{Part: Marathon}
-	case name == "service-webui" && inGroup:
-		return Role{Part: Page}
+	case inGroup:
+		return Role{Part: MasterPlugins[name]}
 	}
 	return Role{}
 }

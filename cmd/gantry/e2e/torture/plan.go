@@ -17,6 +17,7 @@ const (
 	Reaper     Victim = "reaper" // the keeper's parent
 	Allocator  Victim = "allocator"
 	Marathon   Victim = "marathon"
+	Chronos    Victim = "chronos"
 	Page       Victim = "page"
 	Scheduler  Victim = "load scheduler"    // its connection breaks
 	Instance   Victim = "instance"          // of the demo; it is asked to leave
@@ -25,10 +26,12 @@ const (
 )
 
 // leads are the victims of which each has its turn before any has a second one.
-var leads = []Victim{Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Page, Scheduler, Instance, Everything, Absent}
+var leads = []Victim{
+	Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Scheduler, Instance, Everything, Absent,
+}
 
 // seconds are those that may be struck beside another, or once more.
-var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Page, Scheduler}
+var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Scheduler}
 
 // partners are second victims that a first one has more often than others, as they do each other's work: those of the
 // same agent.

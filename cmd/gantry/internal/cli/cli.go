@@ -83,6 +83,7 @@ Start here:
   gantry status                          what it has and what runs on it
   gantry run -- sh -c 'echo hi; exit 3'  one task: its output and its exit status become yours
   gantry app scale hello-web 5           more instances of a service
+  gantry job add nightly --cron '0 3 * * *' -- ./backup    a command by the clock
 
 Commands find the cluster of --work-dir by its addresses.json, or the one that --master names.
 Exit status: 0 done, 1 refused or failed, 2 the command line is wrong, 3 no cluster answers,
@@ -116,7 +117,7 @@ func (s *session) root(daemons Daemons) *cobra.Command {
 			}
 		}
 	}
-	add("work", s.runCommand(), s.appCommand(), s.taskCommand())
+	add("work", s.runCommand(), s.appCommand(), s.jobCommand(), s.taskCommand())
 	add("cluster", daemons.Up, s.statusCommand(), s.pluginCommand(), daemons.Mend, daemons.Bench)
 	add("daemon", daemons.Master, s.agentCommand(daemons.Agent))
 	root.AddCommand(s.versionCommand())

@@ -23,7 +23,7 @@ import (
 	"github.com/gantry-project/gantry/sdk/recordio"
 )
 
-// wire is a server that speaks enough of the real protocols for the command line: master, agent and Marathon in one.
+// wire is a server that speaks enough of the real protocols for the command line: master, agent, Marathon and Chronos in one.
 type wire struct {
 	t      *testing.T
 	server *httptest.Server
@@ -48,7 +48,8 @@ func newWire(t *testing.T) *wire {
 	mux.HandleFunc("POST /api/v1/scheduler", w.scheduler)
 	mux.HandleFunc("GET /gantry/v1/plugins", func(out http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(out, `[{"name":"drf","kind":"allocator","state":"running"},
-			{"name":"marathon","kind":"framework","state":"running","listen":%q}]`, w.address())
+			{"name":"marathon","kind":"framework","state":"running","listen":%[1]q},
+			{"name":"chronos","kind":"framework","state":"running","listen":%[1]q}]`, w.address())
 	})
 	mux.HandleFunc("GET /gantry/v1/trace", func(out http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -68,7 +69,7 @@ func newWire(t *testing.T) *wire {
 
 func (w *wire) address() string { return strings.TrimPrefix(w.server.URL, "http://") }
 
-// rest records what is sent to the master's own endpoints and to Marathon.
+// rest records what is sent to the master's own endpoints, to Marathon and to Chronos.
 func (w *wire) rest(out http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -84,6 +85,15 @@ func (w *wire) rest(out http.ResponseWriter, r *http.Request) {
 		"tasks": []map[string]any{{"id": "hello-web.1", "state": "TASK_RUNNING", "host": "127.0.0.1", "ports": []int{31000}}},
 	}
 	switch {
+	case r.URL.Path == "/gantry/v1/jobs":
+		io.WriteString(out, `{"jobs":[`+aJob+`]}`)
+	case r.URL.Path == "/gantry/v1/jobs/nightly":
+		io.WriteString(out, aJob)
+	case strings.HasPrefix(r.URL.Path, "/v1/scheduler/job/") && r.Method == http.MethodPut:
+		out.Header().Set("Gantry-Run", "8")
+		out.WriteHeader(http.StatusNoContent)
+	case strings.HasSuffix(r.URL.Path, "/nobody"):
+		http.Error(out, `{"status":"400","message":"there is no job \"nobody\""}`, http.StatusBadRequest)
 	case r.URL.Path == "/v2/apps":
 		json.NewEncoder(out).Encode(map[string]any{"apps": []any{app}})
 	case r.URL.Path == "/v2/apps/hello-web" && r.Method == http.MethodGet:
@@ -96,6 +106,14 @@ func (w *wire) rest(out http.ResponseWriter, r *http.Request) {
 		io.WriteString(out, "{}")
 	}
 }
+
+// aJob has run once on the agent and waits for its next attempt.
+const aJob = `{"job":{"name":"nightly","command":"./backup","shell":false,"arguments":["./backup","--all"],"cpus":0.1,"mem":32,"retries":2,
+	"schedule":"cron 0 3 * * *","scheduleTimeZone":"Europe/Berlin","successCount":7,"errorCount":1},
+	"status":"success","state":"queued","next":"2030-01-02T02:00:00Z","skipped":3,"lastSkipped":"2029-12-01T02:00:00Z","why":"attempt 1 begins soon","children":["report"],
+	"runs":[{"number":7,"task":"ct:1:1:nightly:","due":"2030-01-01T02:00:00Z","cause":"schedule","attempt":1,"state":"WAITING"}],
+	"history":[{"number":6,"task":"a.1","due":"2030-01-01T02:00:00Z","cause":"schedule","attempt":0,"state":"TASK_FAILED","host":"127.0.0.1",
+		"started":"2030-01-01T02:00:01Z","ended":"2030-01-01T02:00:03.5Z","exitStatus":3,"message":"evil\u001b[2J"}]}`
 
 // operator serves the operator API of the master and of the agent, which differ in their calls' numbers only.
 func (w *wire) operator(out http.ResponseWriter, r *http.Request) {

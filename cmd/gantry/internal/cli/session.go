@@ -31,7 +31,7 @@ func (s *session) jsonFlag(c *cobra.Command) {
 	c.Flags().BoolVar(&s.json, "json", false, "print JSON")
 }
 
-// cluster returns where the cluster answers, as far as flags and files tell; its Marathon may be empty.
+// cluster returns where the cluster answers, as far as flags and files tell; its Marathon and Chronos may be empty.
 func (s *session) cluster() (daemon.Cluster, error) {
 	if s.master != "" {
 		return daemon.Cluster{Master: strings.TrimSuffix(strings.TrimPrefix(s.master, "http://"), "/")}, nil
@@ -57,22 +57,49 @@ func (s *session) client() (*client.Client, error) {
 	return client.New(cluster.Master, cluster.Marathon), err
 }
 
-// marathon returns a client that knows where Marathon answers, asking the master where no file tells.
+// marathon returns a client that knows where Marathon answers.
 func (s *session) marathon(ctx context.Context) (*client.Client, error) {
 	cluster, err := s.cluster()
-	if err != nil || cluster.Marathon != "" {
-		return client.New(cluster.Master, cluster.Marathon), err
-	}
-	plugins, err := client.New(cluster.Master, "").Plugins(ctx)
 	if err != nil {
 		return nil, err
 	}
+	address, err := listener(ctx, cluster.Master, "marathon", cluster.Marathon)
+	if errors.Is(err, errNoPlugin) {
+		return nil, errors.New("this cluster runs no Marathon, which keeps the services: `gantry plugin list` shows what it runs")
+	}
+	return client.New(cluster.Master, address), err
+}
+
+// chronos returns a client that knows where Chronos answers.
+func (s *session) chronos(ctx context.Context) (*client.Client, error) {
+	cluster, err := s.cluster()
+	if err != nil {
+		return nil, err
+	}
+	address, err := listener(ctx, cluster.Master, "chronos", cluster.Chronos)
+	if errors.Is(err, errNoPlugin) {
+		return nil, errors.New("this cluster runs no Chronos, which runs the jobs: `gantry plugin list` shows what it runs")
+	}
+	return client.New(cluster.Master, cluster.Marathon).WithChronos(address), err
+}
+
+var errNoPlugin = errors.New("no such plugin listens")
+
+// listener returns where a plugin answers: as known, or as the master says where no file tells.
+func listener(ctx context.Context, master, name, known string) (string, error) {
+	if known != "" {
+		return known, nil
+	}
+	plugins, err := client.New(master, "").Plugins(ctx)
+	if err != nil {
+		return "", err
+	}
 	for _, p := range plugins {
-		if p.Name == "marathon" && p.Listen != "" {
-			return client.New(cluster.Master, besides(cluster.Master, p.Listen)), nil
+		if p.Name == name && p.Listen != "" {
+			return besides(master, p.Listen), nil
 		}
 	}
-	return nil, errors.New("this cluster runs no Marathon, which keeps the services: `gantry plugin list` shows what it runs")
+	return "", errNoPlugin
 }
 
 // besides is the address of a listener as seen from here: one on a wildcard answers where the master does.

@@ -207,27 +207,32 @@ printed as one object when the end is reached.`,
 		Example: "  gantry task logs -f hello-web.1f2e",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, v, err := s.lookUp(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if v.Agent == "" {
-				return fmt.Errorf("the agent %s, which has the output of %s, is not in the cluster any more", v.AgentID, v.ID)
-			}
-			done := make(chan struct{})
-			if follow && !terminalState(v.State) {
-				go watchEnd(cmd.Context(), c, v, done)
-			} else {
-				close(done)
-			}
-			box := client.Sandbox{Agent: v.Agent, Framework: v.FrameworkID, Task: v.ID}
-			return s.logs(cmd.Context(), tail{client: c, box: box, done: done}, raw)
+			return s.taskLogs(cmd.Context(), args[0], follow, raw)
 		},
 	}
 	s.jsonFlag(c)
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task ends")
 	c.Flags().BoolVar(&raw, "raw", false, "pass control characters on to the terminal")
 	return c
+}
+
+// taskLogs shows what the task that is meant has written.
+func (s *session) taskLogs(ctx context.Context, said string, follow, raw bool) error {
+	c, v, err := s.lookUp(ctx, said)
+	if err != nil {
+		return err
+	}
+	if v.Agent == "" {
+		return fmt.Errorf("the agent %s, which has the output of %s, is not in the cluster any more", v.AgentID, v.ID)
+	}
+	done := make(chan struct{})
+	if follow && !terminalState(v.State) {
+		go watchEnd(ctx, c, v, done)
+	} else {
+		close(done)
+	}
+	box := client.Sandbox{Agent: v.Agent, Framework: v.FrameworkID, Task: v.ID}
+	return s.logs(ctx, tail{client: c, box: box, done: done}, raw)
 }
 
 func (s *session) logs(ctx context.Context, t tail, raw bool) error {

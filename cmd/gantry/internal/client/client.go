@@ -55,6 +55,7 @@ func IsNotFound(err error) bool {
 type Client struct {
 	master   string
 	marathon string
+	chronos  string
 	http     *http.Client
 }
 

@@ -45,6 +45,7 @@ type Cluster struct {
 	Link     string   `json:"link"`
 	Agents   []string `json:"agents"`
 	Marathon string   `json:"marathon,omitempty"`
+	Chronos  string   `json:"chronos,omitempty"`
 	Page     string   `json:"page,omitempty"`
 }
 

@@ -35,7 +35,7 @@ func TestClusterFile(t *testing.T) {
 	if _, err := ReadCluster(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("with no file: %v, want fs.ErrNotExist", err)
 	}
-	want := Cluster{Master: "127.0.0.1:1", Link: "127.0.0.1:2", Agents: []string{"127.0.0.1:3"}, Marathon: "127.0.0.1:4"}
+	want := Cluster{Master: "127.0.0.1:1", Link: "127.0.0.1:2", Agents: []string{"127.0.0.1:3"}, Marathon: "127.0.0.1:4", Chronos: "127.0.0.1:5"}
 	if err := WriteCluster(dir, want); err != nil {
 		t.Fatal(err)
 	}

@@ -251,7 +251,10 @@ func (u *cluster) addresses() (daemon.Cluster, bool) {
 		return daemon.Cluster{}, false
 	}
 	at, complete := u.master.published()
-	now := daemon.Cluster{Master: at.Listen, Link: at.Link, Marathon: at.Plugins["marathon"], Page: at.Plugins["webui"]}
+	now := daemon.Cluster{
+		Master: at.Listen, Link: at.Link,
+		Marathon: at.Plugins["marathon"], Chronos: at.Plugins["chronos"], Page: at.Plugins["webui"],
+	}
 	for _, a := range u.agents {
 		at, ready := a.published()
 		now.Agents = append(now.Agents, at.Listen)

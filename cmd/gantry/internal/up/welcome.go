@@ -93,6 +93,9 @@ func (u *cluster) tour(urls []string) {
 	if u.known.Marathon != "" {
 		fmt.Fprintf(w, "  Marathon\thttp://%s/v2/apps\n", u.known.Marathon)
 	}
+	if u.known.Chronos != "" {
+		fmt.Fprintf(w, "  Chronos\thttp://%s/v1/scheduler/jobs\n", u.known.Chronos)
+	}
 	if len(urls) > 0 {
 		fmt.Fprintf(w, "  %s\t%s\n", demoName, strings.Join(urls, "  "))
 	}

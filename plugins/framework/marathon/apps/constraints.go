@@ -1,42 +1,24 @@
 package apps
 
 import (
-	"math"
 	"regexp"
 	"strconv"
+
+	"github.com/gantry-project/gantry/plugins/framework/internal/offer"
 )
 
-// scalarText prints to a thousandth, half to even, without trailing zeros.
-func scalarText(value float64) string {
-	return strconv.FormatFloat(math.RoundToEven(value*1000)/1000, 'f', -1, 64)
-}
-
-// field reads what a constraint is about.
-func (p place) field(name string) (string, bool) {
-	switch name {
-	case "hostname", "@hostname":
-		return p.host, true
-	case "@region":
-		return p.region, p.region != ""
-	case "@zone":
-		return p.zone, p.zone != ""
-	}
-	value, ok := p.attributes[name]
-	return value, ok
-}
-
-func (i *instance) place() place {
-	return place{host: i.Host, region: i.Region, zone: i.Zone, attributes: i.Attributes}
+func (i *instance) place() offer.Place {
+	return offer.Place{Host: i.Host, Region: i.Region, Zone: i.Zone, Attributes: i.Attributes}
 }
 
 // allows says whether one more instance may be at p under a valid constraint. Instances
 // that are on their way out do not count.
-func (a *app) allows(constraint []string, p place) bool {
+func (a *app) allows(constraint []string, p offer.Place) bool {
 	name, operator, value := constraint[0], constraint[1], ""
 	if len(constraint) > 2 {
 		value = constraint[2]
 	}
-	here, ok := p.field(name)
+	here, ok := p.Field(name)
 	if !ok {
 		return operator == "UNLIKE"
 	}
@@ -46,7 +28,7 @@ func (a *app) allows(constraint []string, p place) bool {
 		return err == nil && pattern.MatchString(here) == (operator == "LIKE")
 	case "IS":
 		if number, err := strconv.ParseFloat(value, 64); err == nil {
-			value = scalarText(number)
+			value = offer.ScalarText(number)
 		}
 		return here == value
 	}
@@ -60,7 +42,7 @@ func (a *app) counted(name string) map[string]int {
 		if i.Doomed || i.Config != a.spec().VersionInfo.LastConfigChangeAt {
 			continue
 		}
-		value, ok := i.place().field(name)
+		value, ok := i.place().Field(name)
 		if !ok {
 			value = "\x00none" // a group of its own, which no offer is in
 		}

@@ -1,12 +1,12 @@
 package apps
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/gantry-project/gantry/plugins/framework/internal/offer"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
 )
@@ -43,9 +43,9 @@ type waiting struct {
 // basket is one offer while it is being used.
 type basket struct {
 	offer *mesos.Offer
-	pool  *pool
+	pool  *offer.Pool
 	tasks []*mesos.TaskInfo
-	place place
+	place offer.Place
 }
 
 // offers uses what it can of a round of offers and declines the rest.
@@ -53,7 +53,7 @@ func (m *Machine) offers(t turn, offers []*mesos.Offer) {
 	m.counts.offers += uint64(len(offers))
 	baskets := make([]*basket, len(offers))
 	for i, o := range offers {
-		baskets[i] = &basket{offer: o, pool: newPool(o.GetResources()), place: placeOf(o)}
+		baskets[i] = &basket{offer: o, pool: offer.NewPool(o.GetResources()), place: offer.PlaceOf(o)}
 	}
 	hungry := m.hungry(t.now)
 	for _, a := range hungry {
@@ -150,14 +150,14 @@ func (a *app) match(now time.Time, b *basket, seed uint64) ([]int, *refusal) {
 		name, reason string
 		amount       int64
 	}{
-		{"cpus", InsufficientCpus, milli(spec.CPUs)}, {"mem", InsufficientMemory, milli(spec.Mem)}, {"disk", InsufficientDisk, milli(spec.Disk)},
+		{"cpus", InsufficientCpus, offer.Milli(spec.CPUs)}, {"mem", InsufficientMemory, offer.Milli(spec.Mem)}, {"disk", InsufficientDisk, offer.Milli(spec.Disk)},
 	} {
-		if !b.pool.has(q.name, q.amount) {
+		if b.pool.Left(q.name) < q.amount {
 			return nil, &refusal{q.reason, fmt.Sprintf("%s offers %v %s, one instance asks for %v",
-				host, float64(b.pool.left(q.name))/1000, q.name, float64(q.amount)/1000)}
+				host, float64(b.pool.Left(q.name))/1000, q.name, float64(q.amount)/1000)}
 		}
 	}
-	ports, ok := b.pool.choosePorts(spec, seed)
+	ports, ok := b.pool.ChoosePorts(spec.ServicePorts(), spec.RequirePorts, seed)
 	if !ok {
 		return nil, &refusal{InsufficientPorts, fmt.Sprintf("%s does not offer the %d ports of an instance", host, len(spec.PortDefinitions))}
 	}
@@ -170,15 +170,15 @@ func (m *Machine) launch(t turn, a *app, b *basket, ports []int) {
 	i := &instance{spec: spec, life: life{
 		Task: m.taskID(a.id), App: a.id, Version: spec.Version, Config: spec.VersionInfo.LastConfigChangeAt,
 		Agent: b.offer.GetAgentId().GetValue(), Host: b.offer.GetHostname(),
-		Region: b.place.region, Zone: b.place.zone, Attributes: b.place.attributes,
+		Region: b.place.Region, Zone: b.place.Zone, Attributes: b.place.Attributes,
 		Ports: ports, Role: m.config.Role,
 		State: mesos.TaskState_TASK_STAGING.String(), Staged: t.now,
 	}}
 	var resources []*mesos.Resource
-	resources = append(resources, b.pool.take("cpus", milli(spec.CPUs))...)
-	resources = append(resources, b.pool.take("mem", milli(spec.Mem))...)
-	resources = append(resources, b.pool.take("disk", milli(spec.Disk))...)
-	resources = append(resources, b.pool.takePorts(ports)...)
+	resources = append(resources, b.pool.Take("cpus", offer.Milli(spec.CPUs))...)
+	resources = append(resources, b.pool.Take("mem", offer.Milli(spec.Mem))...)
+	resources = append(resources, b.pool.Take("disk", offer.Milli(spec.Disk))...)
+	resources = append(resources, b.pool.TakePorts(ports)...)
 	b.tasks = append(b.tasks, i.taskInfo(resources))
 	m.file(a, i)
 	m.counts.launched++
@@ -257,42 +257,4 @@ func (m *Machine) feed(t turn) {
 		c.Suppress = &schedulerpb.Call_Suppress{}
 		t.call(c)
 	}
-}
-
-// place is where an offer comes from.
-type place struct {
-	host, region, zone string
-	attributes         map[string]string
-}
-
-func placeOf(o *mesos.Offer) place {
-	domain := o.GetDomain().GetFaultDomain()
-	p := place{
-		host: o.GetHostname(), region: domain.GetRegion().GetName(), zone: domain.GetZone().GetName(),
-		attributes: map[string]string{},
-	}
-	for _, attribute := range o.GetAttributes() {
-		p.attributes[attribute.GetName()] = attributeText(attribute)
-	}
-	return p
-}
-
-// attributeText prints an attribute as constraints compare it.
-func attributeText(a *mesos.Attribute) string {
-	switch a.GetType() {
-	case mesos.Value_SCALAR:
-		return scalarText(a.GetScalar().GetValue())
-	case mesos.Value_RANGES:
-		ranges := slices.Clone(a.GetRanges().GetRange())
-		slices.SortFunc(ranges, func(x, y *mesos.Value_Range) int { return cmp.Compare(x.GetBegin(), y.GetBegin()) })
-		texts := make([]string, len(ranges))
-		for i, r := range ranges {
-			texts[i] = fmt.Sprintf("%d-%d", r.GetBegin(), r.GetEnd())
-		}
-		return "[" + strings.Join(texts, ",") + "]"
-	case mesos.Value_SET:
-		items := slices.Sorted(slices.Values(a.GetSet().GetItem()))
-		return "{" + strings.Join(items, ",") + "}"
-	}
-	return a.GetText().GetValue()
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gantry-project/gantry/plugins/framework/internal/offer"
 	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
-	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
 // placed is an app of n wanted instances with one already on each of the racks.
@@ -56,85 +56,13 @@ func TestConstraints(t *testing.T) {
 		{"hostname UNIQUE", 4, "a", "a", false},
 	} {
 		a := placed(c.wanted, strings.Fields(c.there)...)
-		p := place{host: "host-" + c.rack, attributes: map[string]string{}}
+		p := offer.Place{Host: "host-" + c.rack, Attributes: map[string]string{}}
 		if c.rack != "" {
-			p.attributes["rack"] = c.rack
+			p.Attributes["rack"] = c.rack
 		}
 		if got := a.allows(strings.Fields(c.constraint), p); got != c.want {
 			t.Errorf("%s, %d wanted, there are %q: an offer from %q is %v", c.constraint, c.wanted, c.there, c.rack, got)
 		}
-	}
-}
-
-func TestAttributesAreCompared(t *testing.T) {
-	for want, a := range map[string]*mesos.Attribute{
-		"1.5":       {Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: new(1.5)}},
-		"2":         {Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: new(2.0)}},
-		"east":      {Type: mesos.Value_TEXT.Enum(), Text: &mesos.Value_Text{Value: new("east")}},
-		"{a,b}":     {Type: mesos.Value_SET.Enum(), Set: &mesos.Value_Set{Item: []string{"b", "a"}}},
-		"[1-2,5-9]": {Type: mesos.Value_RANGES.Enum(), Ranges: &mesos.Value_Ranges{Range: []*mesos.Value_Range{span(5, 9), span(1, 2)}}},
-	} {
-		if got := attributeText(a); got != want {
-			t.Errorf("an attribute reads %q, not %q", got, want)
-		}
-	}
-}
-
-func span(first, last uint64) *mesos.Value_Range {
-	return &mesos.Value_Range{Begin: &first, End: &last}
-}
-
-func TestPoolCutsReservedFirst(t *testing.T) {
-	scalar := func(value float64, reservations ...*mesos.Resource_ReservationInfo) *mesos.Resource {
-		return &mesos.Resource{
-			Name: new("cpus"), Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &value},
-			AllocationInfo: &mesos.Resource_AllocationInfo{Role: new("prod")}, Reservations: reservations,
-		}
-	}
-	reserved := &mesos.Resource_ReservationInfo{Role: new("prod")}
-	revocable := scalar(9)
-	revocable.Revocable = &mesos.Resource_RevocableInfo{}
-	p := newPool([]*mesos.Resource{scalar(1), revocable, scalar(0.3, reserved)})
-	if !p.has("cpus", 1300) || p.has("cpus", 1301) {
-		t.Fatalf("the pool holds %d thousandths", p.left("cpus"))
-	}
-	cuts := p.take("cpus", 500)
-	if len(cuts) != 2 || cuts[0].GetScalar().GetValue() != 0.3 || len(cuts[0].GetReservations()) != 1 || cuts[1].GetScalar().GetValue() != 0.2 {
-		t.Errorf("half a cpu is cut as %v", cuts)
-	}
-	if cuts[1].GetAllocationInfo().GetRole() != "prod" {
-		t.Errorf("the cut lost its role: %v", cuts[1])
-	}
-	if p.left("cpus") != 800 {
-		t.Errorf("%d thousandths are left", p.left("cpus"))
-	}
-}
-
-func TestPorts(t *testing.T) {
-	ports := &mesos.Resource{Name: new("ports"), Type: mesos.Value_RANGES.Enum(),
-		Ranges: &mesos.Value_Ranges{Range: []*mesos.Value_Range{span(100, 101), span(105, 105)}}}
-	any3 := &definition.App{PortDefinitions: make([]definition.PortDefinition, 3)}
-	for seed := range uint64(5) {
-		p := newPool([]*mesos.Resource{ports})
-		got, ok := p.choosePorts(any3, seed)
-		if !ok || got[0] == got[1] || got[1] == got[2] || got[0] == got[2] {
-			t.Fatalf("three of three ports are %v", got)
-		}
-		p.takePorts(got)
-		if _, ok := p.choosePorts(&definition.App{PortDefinitions: make([]definition.PortDefinition, 1)}, 0); ok {
-			t.Fatal("a fourth port was found")
-		}
-	}
-	p := newPool([]*mesos.Resource{ports})
-	fixed := &definition.App{RequirePorts: true, PortDefinitions: []definition.PortDefinition{{}, {Port: 105}}}
-	for seed := range uint64(5) {
-		got, ok := p.choosePorts(fixed, seed)
-		if !ok || got[1] != 105 || got[0] == 105 {
-			t.Errorf("one port and 105 are %v", got)
-		}
-	}
-	if _, ok := p.choosePorts(&definition.App{RequirePorts: true, PortDefinitions: []definition.PortDefinition{{Port: 80}}}, 0); ok {
-		t.Error("a required port that is not offered was found")
 	}
 }
 

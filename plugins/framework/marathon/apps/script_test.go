@@ -227,12 +227,12 @@ func (s *scene) offersEvent(args []string) *schedulerpb.Event {
 	e := &schedulerpb.Event{Type: schedulerpb.Event_OFFERS.Enum(), Offers: &schedulerpb.Event_Offers{}}
 	for _, arg := range args {
 		s.offers++
-		e.Offers.Offers = append(e.Offers.Offers, offer("O"+strconv.Itoa(s.offers), arg))
+		e.Offers.Offers = append(e.Offers.Offers, anOffer("O"+strconv.Itoa(s.offers), arg))
 	}
 	return e
 }
 
-func offer(id, text string) *mesos.Offer {
+func anOffer(id, text string) *mesos.Offer {
 	parts := strings.Split(text, ",")
 	o := &mesos.Offer{
 		Id: &mesos.OfferID{Value: &id}, Hostname: &parts[0], AgentId: &mesos.AgentID{Value: new("agent-" + parts[0])},

@@ -1,4 +1,4 @@
-package apps
+package offer
 
 import (
 	"math"
@@ -6,13 +6,12 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
-// pool is what is left of an offer while tasks are cut from it. Scalars are counted in
+// Pool is what is left of an offer while tasks are cut from it. Scalars are counted in
 // thousandths; what is reserved goes first.
-type pool struct {
+type Pool struct {
 	scalars map[string][]scalarPiece
 	ports   []portPiece
 }
@@ -30,17 +29,17 @@ type portPiece struct {
 // portRange is inclusive.
 type portRange struct{ first, last int }
 
-// newPool takes the plain resources of an offer: nothing revocable, shared or on a
+// NewPool takes the plain resources of an offer: nothing revocable, shared or on a
 // special disk.
-func newPool(resources []*mesos.Resource) *pool {
-	p := &pool{scalars: map[string][]scalarPiece{}}
+func NewPool(resources []*mesos.Resource) *Pool {
+	p := &Pool{scalars: map[string][]scalarPiece{}}
 	for _, r := range resources {
 		if r.GetRevocable() != nil || r.GetShared() != nil || r.GetDisk() != nil || r.GetProviderId() != nil {
 			continue
 		}
 		switch {
 		case r.GetType() == mesos.Value_SCALAR:
-			piece := scalarPiece{kind: r, milli: milli(r.GetScalar().GetValue())}
+			piece := scalarPiece{kind: r, milli: Milli(r.GetScalar().GetValue())}
 			p.scalars[r.GetName()] = append(p.scalars[r.GetName()], piece)
 		case r.GetType() == mesos.Value_RANGES && r.GetName() == "ports":
 			piece := portPiece{kind: r}
@@ -63,11 +62,11 @@ func reservedFirst(a, b *mesos.Resource) int {
 	return min(1, len(b.GetReservations())) - min(1, len(a.GetReservations()))
 }
 
-func milli(value float64) int64 { return int64(math.Round(value * 1000)) }
+// Milli is a quantity in thousandths, as pools count.
+func Milli(value float64) int64 { return int64(math.Round(value * 1000)) }
 
-func (p *pool) has(name string, amount int64) bool { return p.left(name) >= amount }
-
-func (p *pool) left(name string) int64 {
+// Left is how much there is of a scalar, in thousandths.
+func (p *Pool) Left(name string) int64 {
 	total := int64(0)
 	for _, piece := range p.scalars[name] {
 		total += piece.milli
@@ -75,8 +74,8 @@ func (p *pool) left(name string) int64 {
 	return total
 }
 
-// take cuts amount, which must be there.
-func (p *pool) take(name string, amount int64) []*mesos.Resource {
+// Take cuts amount thousandths of a scalar, which must be there.
+func (p *Pool) Take(name string, amount int64) []*mesos.Resource {
 	var cuts []*mesos.Resource
 	pieces := p.scalars[name]
 	for i := range pieces {
@@ -91,45 +90,39 @@ func (p *pool) take(name string, amount int64) []*mesos.Resource {
 		amount -= part
 	}
 	if amount > 0 {
-		panic("apps: cut more " + name + " than the offer holds")
+		panic("offer: cut more " + name + " than the offer holds")
 	}
 	return cuts
 }
 
-// choosePorts finds a host port for each definition: the defined one where it is
-// required, otherwise any, beginning at a place that depends on seed so that a port that
-// was just given back is not the next one given out. It takes nothing.
-func (p *pool) choosePorts(spec *definition.App, seed uint64) ([]int, bool) {
-	chosen := make([]int, 0, len(spec.PortDefinitions))
+// ChoosePorts finds a host port for each of the wanted ones: that one where fixed says so
+// and it is not 0, otherwise any, beginning at a place that depends on seed so that a port
+// that was just given back is not the next one given out. It takes nothing.
+func (p *Pool) ChoosePorts(wanted []int, fixed bool, seed uint64) ([]int, bool) {
+	chosen := make([]int, 0, len(wanted))
 	total := 0
 	for _, piece := range p.ports {
 		for _, r := range piece.ranges {
 			total += r.last - r.first + 1
 		}
 	}
-	if spec.RequirePorts {
-		for _, d := range spec.PortDefinitions {
-			if d.Port != 0 && !p.hasPort(d.Port) {
-				return nil, false
-			}
+	taken := map[int]bool{}
+	for _, port := range wanted {
+		if fixed && port != 0 && !p.hasPort(port) {
+			return nil, false
 		}
-	}
-	fixed := map[int]bool{}
-	if spec.RequirePorts {
-		for _, port := range spec.ServicePorts() {
-			fixed[port] = true
-		}
+		taken[port] = fixed
 	}
 	cursor, tried := 0, 0
 	if total > 0 {
 		cursor = int(seed * 7919 % uint64(total))
 	}
-	for _, d := range spec.PortDefinitions {
-		if spec.RequirePorts && d.Port != 0 {
-			chosen = append(chosen, d.Port)
+	for _, port := range wanted {
+		if fixed && port != 0 {
+			chosen = append(chosen, port)
 			continue
 		}
-		for ; tried < total && fixed[p.portAt(cursor)]; tried++ {
+		for ; tried < total && taken[p.portAt(cursor)]; tried++ {
 			cursor = (cursor + 1) % total
 		}
 		if tried >= total {
@@ -141,7 +134,7 @@ func (p *pool) choosePorts(spec *definition.App, seed uint64) ([]int, bool) {
 	return chosen, true
 }
 
-func (p *pool) hasPort(port int) bool {
+func (p *Pool) hasPort(port int) bool {
 	for _, piece := range p.ports {
 		for _, r := range piece.ranges {
 			if r.first <= port && port <= r.last {
@@ -153,7 +146,7 @@ func (p *pool) hasPort(port int) bool {
 }
 
 // portAt counts through all ranges.
-func (p *pool) portAt(index int) int {
+func (p *Pool) portAt(index int) int {
 	for _, piece := range p.ports {
 		for _, r := range piece.ranges {
 			if n := r.last - r.first + 1; index >= n {
@@ -163,11 +156,11 @@ func (p *pool) portAt(index int) int {
 			return r.first + index
 		}
 	}
-	panic("apps: port index beyond the offer")
+	panic("offer: port index beyond the offer")
 }
 
-// takePorts cuts the chosen ports.
-func (p *pool) takePorts(ports []int) []*mesos.Resource {
+// TakePorts cuts the chosen ports.
+func (p *Pool) TakePorts(ports []int) []*mesos.Resource {
 	var cuts []*mesos.Resource
 	for i := range p.ports {
 		var taken []*mesos.Value_Range
