@@ -22,6 +22,7 @@ import (
 
 	sdk "github.com/gantry-project/gantry/sdk/plugin"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	containerizerpb "github.com/gantry-project/gantry/sdk/proto/gantry/containerizer/v1"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
 )
 
@@ -206,7 +207,10 @@ func (p *plugin) session(ctx context.Context) error {
 // converse hands the conversation to whoever serves the plugin's contract.
 func (p *plugin) converse(ctx context.Context, run *run) error {
 	cfg := p.host.cfg
-	if p.entry.Kind == Allocator {
+	switch p.entry.Kind {
+	case Containerizer:
+		return cfg.Containerizers.ServeContainerizer(ctx, p.entry, containerizerpb.NewContainerizerClient(run.conn))
+	case Allocator:
 		s, err := allocatorpb.NewAllocatorClient(run.conn).Allocate(ctx)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/prototext"
@@ -249,7 +250,7 @@ func TestSupported(t *testing.T) {
 		"no value":        {`command {}`, "The task's command has no 'value', and there is no image to say what to run"},
 		"secrets":         {`command { value: "x" environment { variables { name: "A" type: SECRET } } }`, "Environment variable 'A' is a secret, which is not supported yet"},
 		"executor":        {`executor { executor_id { value: "e" } ` + sleep + `}`, ""},
-		"executor, image": {`executor { executor_id { value: "e" } ` + sleep + `container { type: MESOS mesos { image { type: DOCKER } } } }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
+		"executor, image": {`executor { executor_id { value: "e" } ` + sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "a" } } } } }`, ""},
 		"check":           {sleep + `check {}`, "Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'"},
 		"health check":    {sleep + `health_check {}`, "Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'"},
 		"completion time": {sleep + `max_completion_time { nanoseconds: 1 }`, "'max_completion_time' is not supported yet: kill the task when its time is over"},
@@ -257,8 +258,21 @@ func TestSupported(t *testing.T) {
 		"gpus":            {sleep + `resources { name: "gpus" type: SCALAR scalar { value: 1 } }`, "Tasks with 'gpus' are not supported yet"},
 		"volumes of disk": {sleep + `resources { name: "disk" type: SCALAR scalar { value: 1 } disk {} }`, "Tasks with persistent volumes or disks of their own are not supported yet: use plain 'disk'"},
 		"plain disk":      {sleep + `resources { name: "disk" type: SCALAR scalar { value: 1 } }`, ""},
-		"docker":          {sleep + `container { type: DOCKER }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
-		"image":           {sleep + `container { type: MESOS mesos { image { type: DOCKER } } }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
+		"docker":          {sleep + `container { type: DOCKER docker { image: "redis:7" network: HOST } }`, ""},
+		"image":           {sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "oci:/srv/x" } } } }`, ""},
+		"image's command": {`command { shell: false arguments: "x" } container { type: DOCKER docker { image: "redis" } }`, ""},
+		"shell of image":  {`command {} container { type: DOCKER docker { image: "redis" } }`, "The task's command has no 'value' for the shell: set 'shell' to false to run what the image says"},
+		"no image's name": {sleep + `container { type: DOCKER docker { image: "" } }`, "The container's image has no name"},
+		"strange image":   {sleep + `container { type: DOCKER docker { image: "a b" } }`, `The name of the container's image, "a b", has characters that no name has`},
+		"long image":      {sleep + `container { type: DOCKER docker { image: "` + strings.Repeat("a", 1025) + `" } }`, "The name of the container's image has more than 1024 bytes"},
+		"appc":            {sleep + `container { type: MESOS mesos { image { type: APPC } } }`, "Images of type APPC are not supported: use type DOCKER, whose name may also be oci:/PATH or docker-archive:/PATH"},
+		"half an image":   {sleep + `container { type: MESOS mesos { image { type: DOCKER } } }`, "'container.mesos.image.docker' is not set for an image of type DOCKER"},
+		"credential":      {sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "a" config {} } } } }`, "Credentials of an image are not supported yet: the registry must let anybody read"},
+		"privileged":      {sleep + `container { type: DOCKER docker { image: "a" privileged: true } }`, "'container.docker.privileged' is not possible: no task gets more rights than others"},
+		"parameters":      {sleep + `container { type: DOCKER docker { image: "a" parameters { key: "a" value: "b" } } }`, "'container.docker.parameters' are not supported: there is no Docker engine to pass them to"},
+		"bridge":          {sleep + `container { type: DOCKER docker { image: "a" network: BRIDGE } }`, "'container.docker.network' BRIDGE is not supported yet: tasks share the network of their agent's host, HOST"},
+		"port mappings":   {sleep + `container { type: DOCKER docker { image: "a" port_mappings { host_port: 1 container_port: 1 } } }`, "'container.docker.port_mappings' are not supported yet: tasks share the network of their agent's host"},
+		"volume driver":   {sleep + `container { type: DOCKER docker { image: "a" volume_driver: "x" } }`, "'container.docker.volume_driver' is not supported: there is no Docker engine to load it"},
 		"volumes":         {sleep + `container { type: MESOS volumes { mode: RW container_path: "x" host_path: "/" } }`, "Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold"},
 		"networks":        {sleep + `container { type: MESOS network_infos {} }`, "Networks in 'container' are not supported yet: tasks share the network of their agent's host"},
 		"hostname":        {sleep + `container { type: MESOS hostname: "h" }`, "'container.hostname' is not supported yet"},

@@ -24,6 +24,7 @@ const (
 	agentBatch    = 256              // events stepped before one write
 	agentRequests = 8192             // waiting for the keeper; beyond it it is dialled anew
 	agentWorkers  = 4                // containers prepared or cleaned up at once
+	agentPulls    = 4                // of images prepared at once, which may take minutes
 	killTasksIn   = 10 * time.Second // after which a leaving agent ends what is left at once
 	leaveWithin   = 40 * time.Second // after which it leaves with an error
 )
@@ -101,6 +102,7 @@ type Agent struct {
 	events chan agentEvent
 	done   chan struct{} // closed when Run returns
 	work   chan struct{} // a slot for each preparation or clean-up
+	pulls  chan struct{} // a slot for each preparation of an image
 	wait   sync.WaitGroup
 	id     atomic.Value // the machine's AgentID, a string, for everybody
 	trace  *tracer
@@ -156,6 +158,7 @@ func NewAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 		events:    make(chan agentEvent, agentEvents),
 		done:      make(chan struct{}),
 		work:      make(chan struct{}, agentWorkers),
+		pulls:     make(chan struct{}, agentPulls),
 		trace:     newTracer(cfg.Now),
 		starting:  map[string]*agentLaunch{},
 		executors: newExecutorCalls(),

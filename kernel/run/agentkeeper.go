@@ -10,6 +10,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/rules"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
@@ -197,13 +198,18 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 	})
 }
 
+// prepare waits for its turn. Who waits for an image must not hold up others.
 func (a *Agent) prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, error) {
+	slots := a.work
+	if _, image := rules.ImageOf(l.ContainerInfo()); image {
+		slots = a.pulls
+	}
 	select {
-	case a.work <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-a.work }()
+	defer func() { <-slots }()
 	return a.cfg.Containers.Prepare(ctx, l)
 }
 

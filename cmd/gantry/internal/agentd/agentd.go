@@ -18,6 +18,7 @@ import (
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
+	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/link"
@@ -62,19 +63,11 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	door, err := openDoor(cfg.path("agent", "executor.secret"), cfg.Cgroup)
+	prepare, err := cfg.containers(listener.Addr(), log)
 	if err != nil {
 		return err
 	}
-	measured, err := openGauge(cfg.Cgroup, log)
-	if err != nil {
-		return err
-	}
-	defer measured.close()
-	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, fetchBytes: cfg.FetchBytes, cgroup: cfg.Cgroup, gauge: measured, endpoint: endpoint(listener.Addr()), door: door}
-	if prepare.old, err = prepare.list(); err != nil {
-		return err
-	}
+	defer prepare.gauge.close()
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
 		Node: node.Config{Info: info, Version: version.String()},
 		Boot: boot, Home: cfg.home(),
@@ -82,8 +75,8 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		Dial:       cfg.dial(token),
 		Keeper:     cfg.connectKeeper,
 		Containers: prepare,
-		Doorkeeper: door,
-		Meter:      measured,
+		Doorkeeper: prepare.door,
+		Meter:      prepare.gauge,
 		KeepTasks:  cfg.KeepTasks,
 		Log:        log,
 	})
@@ -95,16 +88,72 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		return err
 	}
 	defer hangUp()
+	endPlugins, err := cfg.runPlugins(ctx, prepare.images, log)
+	if err != nil {
+		return err
+	}
+	defer endPlugins()
 	if err := cfg.publish(listener.Addr()); err != nil {
 		return err
 	}
 	go cfg.collector(prepare.live, log).run(ctx)
 	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
 	err = agent.Run(ctx)
+	endPlugins()
 	if ctx.Err() != nil && !cfg.KeepTasks {
 		err = errors.Join(err, cfg.clean(context.WithoutCancel(ctx), prepare))
 	}
 	return err
+}
+
+// containers is what prepares tasks, with all that it needs.
+func (c *Config) containers(listening net.Addr, log *slog.Logger) (containers, error) {
+	all := containers{
+		workDir: c.WorkDir, fetchRoot: c.FetchRoot, fetchBytes: c.FetchBytes,
+		cgroup: c.Cgroup, endpoint: endpoint(listening),
+	}
+	var err error
+	if all.door, err = openDoor(c.path("agent", "executor.secret"), c.Cgroup); err != nil {
+		return all, err
+	}
+	if all.images, err = newImages(c.path("images"), c.manifest.Plugins, all.list, log); err != nil {
+		return all, err
+	}
+	if all.old, err = all.list(); err != nil {
+		return all, err
+	}
+	all.gauge, err = openGauge(c.Cgroup, log)
+	return all, err
+}
+
+// runPlugins runs the agent's plugins until end is called, which may be more than once.
+func (c *Config) runPlugins(ctx context.Context, sink host.ContainerizerSink, log *slog.Logger) (end func(), err error) {
+	if len(c.manifest.Plugins) == 0 {
+		return func() {}, nil
+	}
+	h, err := host.New(host.Config{
+		Manifest: c.manifest, BinDir: filepath.Join(c.BinDir, "plugins"), Dir: c.path("plugins"),
+		Cgroup: c.Cgroup + "/containerizers", Containerizers: sink, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range h.Problems() {
+		log.Error(p.String())
+	}
+	// They are needed for as long as the agent cleans up.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := h.Run(ctx); err != nil {
+			log.Warn("what the plugins left can't be removed", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}, nil
 }
 
 // info describes the host.

@@ -32,37 +32,55 @@ type containers struct {
 	endpoint string
 	door     doorkeeper
 	gauge    *gauge
+	images   *images
 	// old are the containers that were there when the agent started.
 	old []string
 }
 
-// Prepare makes the sandbox, fetches into it, and composes the root filesystem.
+// Prepare makes the sandbox, fetches into it, and makes the root filesystem: of an image, or
+// composed of the host's.
 func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, error) {
 	if err := supported(l); err != nil {
 		return nil, err
 	}
 	box := filepath.Join(c.workDir, l.Sandbox)
-	spec, err := c.specOf(l, box)
-	if err != nil {
-		return nil, err
-	}
+	spec := c.specOf(l, box)
 	if err := c.own(l.Container, box); err != nil {
 		return nil, err
 	}
 	c.gauge.track(l.Container)
+	image, layered := rules.ImageOf(l.ContainerInfo())
+	var prepared *accepted
+	var err error
+	if layered {
+		prepared, err = c.dress(ctx, l, image, spec)
+	} else {
+		err = become(spec, userOf(l, c.programOf(l)))
+	}
+	if err != nil {
+		return nil, err
+	}
 	err = sandbox.Prepare(ctx, sandbox.Config{
 		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid), MaxBytes: c.fetchBytes,
 	}, c.programOf(l).command.GetUris())
 	if err != nil {
 		return nil, err
 	}
+	if layered {
+		return spec, c.layer(spec, box, prepared)
+	}
+	return spec, c.compose(spec, box)
+}
+
+// compose makes the root filesystem of a container without an image.
+func (c containers) compose(spec *containerpb.Spec, box string) error {
 	if err := rootfs.Compose(spec, c.roots(), box); err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.Symlink(spec.Rootfs, c.root(l.Container)); err != nil {
-		return nil, fmt.Errorf("note the container's root filesystem: %w", err)
+	if err := os.Symlink(spec.Rootfs, c.root(spec.Id)); err != nil {
+		return fmt.Errorf("note the container's root filesystem: %w", err)
 	}
-	return spec, nil
+	return nil
 }
 
 func supported(l node.Launch) error {
@@ -86,11 +104,16 @@ func (c containers) own(container, box string) error {
 
 // Cleanup removes the container's folder; the sandbox stays for whoever wants to read it, and
 // for as long as a collector lets it from now on.
-func (c containers) Cleanup(_ context.Context, container string) error {
+func (c containers) Cleanup(ctx context.Context, container string) error {
 	dir, now := filepath.Join(c.dir(), container), time.Now()
 	err := os.Chtimes(filepath.Join(dir, "sandbox"), now, now)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
+	}
+	if _, plain := os.Lstat(c.imageFolder(container)); plain == nil {
+		if err := c.images.cleanup(ctx, container); err != nil {
+			return err // and the folder stays, for another attempt
+		}
 	}
 	return errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
 }
