@@ -16,7 +16,6 @@ import (
 
 	"github.com/gantry-project/gantry/isolators/overlay"
 	"github.com/gantry-project/gantry/isolators/rootfs"
-	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/node"
 	"github.com/gantry-project/gantry/kernel/rules"
@@ -184,7 +183,6 @@ func (i *images) prepare(ctx context.Context, r *containerizerpb.PrepareRequest)
 		answer, err := conn.client.Prepare(ctx, r)
 		switch {
 		case err == nil:
-			failpoint.Hit("agent.image.prepared")
 			return accept(conn.folder, answer)
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
