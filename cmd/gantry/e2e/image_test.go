@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -369,4 +370,125 @@ func badImages(t *testing.T, c *cluster, h *hub, roots string) {
 			t.Errorf("%s is there on the host", path)
 		}
 	}
+}
+
+// The demo application runs from an image of its own, through Marathon.
+func TestDemoOfAnImage(t *testing.T) {
+	c, roots := upWithImages(t, "--no-demo")
+	program, err := os.ReadFile(filepath.Join(bin, "examples", "hello-web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := imageOf(t, v1.Config{Entrypoint: []string{"/hello-web"}, User: "65534:65534"}, layerOf(t, []file{{"hello-web", string(program), 0o755}}))
+	tag, err := name.NewTag("hello-web:1")
+	if err == nil {
+		err = tarball.WriteToFile(filepath.Join(roots, "hello-web.tar"), tag, image)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, container := range []string{
+		`{"type": "DOCKER", "docker": {"image": "docker-archive:` + roots + `/hello-web.tar", "network": "HOST"}}`,
+		`{"type": "MESOS", "docker": {"image": "docker-archive:` + roots + `/hello-web.tar"}}`,
+	} {
+		body := `{"id": "hello-web", "container": ` + container + `, "instances": 2, "cpus": 0.1, "mem": 32,
+			"portDefinitions": [{"port": 0, "name": "http"}], "healthChecks": [{"protocol": "HTTP", "path": "/"}]}`
+		await(t, soon, "application", c.describe, func() bool {
+			resp, err := http.Post("http://"+c.at.Marathon+"/v2/apps", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusConflict { // that before is still going
+				t.Fatalf("%d: %s", resp.StatusCode, answer)
+			}
+			return resp.StatusCode == http.StatusCreated
+		})
+		c.awaitInstances(2)
+		if i == 0 {
+			await(t, soon, "end of the deployment", c.describe, func() bool {
+				status, _, _ := c.gantry("app", "scale", "hello-web", "3")
+				return status == 0
+			})
+			c.awaitInstances(3)
+		}
+		c.must("app", "remove", "hello-web")
+	}
+	c.checkNoImagesHeld(t)
+	c.end()
+	c.checkNothingLeft()
+}
+
+// Whoever dies while an image is being pulled, or runs: the task goes on as if nothing had happened, or fails with a
+// reason, and nothing is left of it.
+func TestImagesSurviveKills(t *testing.T) {
+	c, _ := upWithImages(t, "--no-demo")
+	h := newHub(t)
+	ref := h.push(t, "told:1", imageOf(t, toldConfig, insideLayer(t), upperLayer(t)))
+	await(t, soon, "containerizer", c.describe, func() bool { return c.plugin("oci") != 0 })
+
+	pull := func() (*exec.Cmd, *screen) {
+		for len(h.asked) > 0 {
+			<-h.asked
+		}
+		cmd, shown := c.begin("run", "--image", ref, "--", "insider", "exit", "5")
+		select {
+		case <-h.asked:
+		case <-time.After(soon):
+			t.Fatalf("nobody asks for a layer\n%s\n%s", shown, c.describe())
+		}
+		return cmd, shown
+	}
+	h.stall.Lock()
+	cmd, shown := pull()
+	first := c.plugin("oci")
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, soon, "containerizer in its place", c.describe, func() bool { p := c.plugin("oci"); return p != 0 && p != first })
+
+	// It asks again, and is killed together with its agent.
+	select {
+	case <-h.asked:
+	case <-time.After(soon):
+		t.Fatalf("the pull was not taken up again\n%s\n%s", shown, c.describe())
+	}
+	c.killAgent(t)
+	h.stall.Unlock()
+	cmd.Wait() // its status is looked at
+	if status := cmd.ProcessState.ExitCode(); status != 5 && status != 125 {
+		t.Errorf("exit status %d: %s\n%s", status, shown, c.describe())
+	} else if status == 125 && !strings.Contains(shown.String(), "restarted") {
+		t.Errorf("the agent's death is no reason: %s", shown)
+	}
+	c.checkNoImagesHeld(t)
+
+	// One that runs does not need its agent, its plugin or its keeper.
+	cmd, shown = c.begin("run", "--image", ref, "--", "insider", "wait", "/tmp/end")
+	await(t, soon, "running task", c.describe, func() bool { return strings.Contains(strings.ToUpper(c.must("task", "list")), "RUNNING") })
+	c.killAgent(t)
+	await(t, soon, "agent in its place", c.describe, func() bool { return c.plugin("oci") != 0 })
+	pids := c.keepers()
+	if err := syscall.Kill(pids[len(pids)-1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	upper, err := filepath.Glob(filepath.Join(c.workDir, "agent/containers/*/image/root/upper/tmp"))
+	if err != nil || len(upper) > 1 {
+		t.Fatal(upper, err)
+	}
+	held, err := filepath.Glob(filepath.Join(c.workDir, "agent/images/oci/held/*"))
+	if err != nil || len(held) != 1 {
+		t.Errorf("held: %v, %v", held, err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait() // its status is looked at
+	if status := cmd.ProcessState.ExitCode(); status == 0 {
+		t.Errorf("exit status %d: %s", status, shown)
+	}
+	c.checkNoImagesHeld(t)
+	c.end()
+	c.checkNothingLeft()
 }

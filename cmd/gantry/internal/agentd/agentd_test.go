@@ -214,7 +214,7 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	measure := func() *gauge {
 		return &gauge{meter: meter.Files(features), parent: parent, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	}
-	c := containers{workDir: dir, fetchRoot: from, cgroup: parent, gauge: measure()}
+	c := containers{workDir: dir, fetchRoot: from, cgroup: parent, gauge: measure(), images: new(images)}
 	l := launch(&mesos.CommandInfo{
 		Value: proto.String("cat hello"),
 		Uris:  []*mesos.CommandInfo_URI{{Value: proto.String("file://" + from + "/hello")}},

@@ -110,12 +110,10 @@ func (c containers) Cleanup(ctx context.Context, container string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	if _, plain := os.Lstat(c.imageFolder(container)); plain == nil {
-		if err := c.images.cleanup(ctx, container); err != nil {
-			return err // and the folder stays, for another attempt
-		}
-	}
-	return errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
+	err = errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
+	// After the folder: a plugin that opens meanwhile looks who still has one, see settle. And
+	// whether or not it had an image, which a second attempt could not tell any more.
+	return errors.Join(err, c.images.cleanup(ctx, container))
 }
 
 // Retain cleans up after the containers that were there when the agent started and are not

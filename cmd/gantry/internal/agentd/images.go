@@ -108,7 +108,8 @@ func (i *images) ServeContainerizer(ctx context.Context, e host.Entry, c contain
 	return ctx.Err()
 }
 
-// settle cleans up after those that ended while the plugin was told that they live.
+// settle cleans up after those that ended while the plugin was told that they live. It comes
+// after connect: who is cleaned up from then on is told of by cleanup.
 func (i *images) settle(ctx context.Context, conn *connection, told []string) error {
 	now, err := i.list()
 	if err != nil {
