@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -491,4 +493,62 @@ func TestImagesSurviveKills(t *testing.T) {
 	c.checkNoImagesHeld(t)
 	c.end()
 	c.checkNothingLeft()
+}
+
+// TestImageFigures prints what BENCHMARKS.md says of images: from ACCEPT to RUNNING, as the master's clock has it.
+func TestImageFigures(t *testing.T) {
+	c, _ := upWithImages(t, "--no-demo")
+	h := newHub(t)
+	config := v1.Config{Entrypoint: []string{"/bin/insider"}}
+	base := insideLayer(t)
+	run := func(args ...string) time.Duration {
+		var ended struct {
+			Task string `json:"task_id"`
+		}
+		if err := json.Unmarshal([]byte(c.must(append([]string{"run", "--json"}, args...)...)), &ended); err != nil {
+			t.Fatal(err)
+		}
+		return c.started(t, ended.Task)
+	}
+	var plain, cold, cached []time.Duration
+	for i := range 10 {
+		noise := make([]byte, 8<<20)
+		rand.NewChaCha8([32]byte{byte(i)}).Read(noise) // never fails
+		ref := h.push(t, "figures:"+strconv.Itoa(i), imageOf(t, config, base, layerOf(t, []file{{"noise", string(noise), 0o644}})))
+		plain = append(plain, run("--", "true"))
+		cold = append(cold, run("--image", ref, "--", "insider", "exit", "0"))
+		cached = append(cached, run("--image", ref, "--", "insider", "exit", "0"))
+	}
+	t.Logf("ACCEPT to RUNNING, median (longest) of 10: without an image %s (%s); image not there, a layer of 8 MB to pull %s (%s); image there %s (%s)",
+		median(plain), slices.Max(plain), median(cold), slices.Max(cold), median(cached), slices.Max(cached))
+	c.end()
+	c.checkNothingLeft()
+}
+
+// started is how long a task took from ACCEPT to RUNNING.
+func (c *cluster) started(t *testing.T, task string) time.Duration {
+	t.Helper()
+	var trace struct {
+		Steps []struct {
+			Step, State string
+			At          time.Time
+		}
+	}
+	text := c.must("task", "trace", task, "--json")
+	if err := json.Unmarshal([]byte(text), &trace); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	var accepted, running time.Time
+	for _, m := range trace.Steps {
+		switch {
+		case m.Step == "accepted":
+			accepted = m.At
+		case m.Step == "delivered" && m.State == "TASK_RUNNING":
+			running = m.At
+		}
+	}
+	if accepted.IsZero() || running.IsZero() {
+		t.Fatalf("no start in %s", text)
+	}
+	return running.Sub(accepted)
 }
