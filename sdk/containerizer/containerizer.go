@@ -47,7 +47,7 @@ type Plugin interface {
 // which key is wrong and what to write instead.
 func Main(open func(*containerizerpb.OpenRequest) (Plugin, error)) {
 	plugin.Serve(func(s *grpc.Server) {
-		containerizerpb.RegisterContainerizerServer(s, &server{open: open})
+		containerizerpb.RegisterContainerizerServer(s, &server{open: open, exit: func() { os.Exit(1) }})
 	})
 }
 
@@ -57,6 +57,8 @@ const exitGrace = 2 * time.Second
 type server struct {
 	containerizerpb.UnimplementedContainerizerServer
 	open func(*containerizerpb.OpenRequest) (Plugin, error)
+	// exit ends the process of a plugin that can't open, if the host has not by then.
+	exit func()
 
 	mu     sync.Mutex
 	plugin Plugin // nil before Open
@@ -72,7 +74,7 @@ func (s *server) Open(_ context.Context, r *containerizerpb.OpenRequest) (*conta
 	p, err := s.open(r)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		time.AfterFunc(exitGrace, func() { os.Exit(1) })
+		time.AfterFunc(exitGrace, s.exit)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s.plugin = p
@@ -107,11 +109,10 @@ func (s *server) opened() (Plugin, error) {
 	return s.plugin, nil
 }
 
-// said has an error arrive as it is: a code that the plugin did not choose would mean
-// something to the kernel.
+// said has an error arrive as words only: its code would mean something to the kernel.
 func said(err error) error {
 	if err == nil {
 		return nil
 	}
-	return status.Error(codes.Aborted, err.Error())
+	return status.Error(codes.Aborted, status.Convert(err).Message())
 }
