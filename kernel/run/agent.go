@@ -83,6 +83,9 @@ type AgentKeeper interface {
 	Events() <-chan *keeperpb.FromKeeper
 }
 
+// ImageLabel is the label by which a container's Spec names the digest of its image.
+const ImageLabel = "image_digest"
+
 // Containers makes what a keeper can start, and cleans up after it.
 type Containers interface {
 	// Prepare's error is a sentence for the framework's user.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
@@ -191,7 +190,7 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 				return node.ContainerFailed{Container: l.Container, Message: err.Error()}
 			}
 			launch.spec = spec
-			a.trace.mark(keyOf(l), api.Mark{Step: "prepared", By: "agent"})
+			a.trace.mark(keyOf(l), preparedMark(spec))
 			a.start(spec)
 			return nil
 		}})

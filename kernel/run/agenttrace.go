@@ -5,6 +5,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/node"
+	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
 // Traces returns what the agent knows of the ways of tasks that were sent to it since it
@@ -52,6 +53,15 @@ func (a *Agent) traceEffects(out *node.Effects) {
 // agent launched has no trace.
 func (a *Agent) traceKeeper(container, step string) {
 	a.trace.mark(a.traced[container], api.Mark{Step: step, By: "keeper"})
+}
+
+// preparedMark tells which image the container has, if it has one.
+func preparedMark(spec *containerpb.Spec) api.Mark {
+	m := api.Mark{Step: "prepared", By: "agent"}
+	if digest := spec.GetLabels()[ImageLabel]; digest != "" {
+		m.Detail = "image " + digest
+	}
+	return m
 }
 
 // keyOf is the task of a launch; that of an executor is for no single one.

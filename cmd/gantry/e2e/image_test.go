@@ -258,12 +258,17 @@ func fromRegistry(t *testing.T, c *cluster, h *hub, told v1.Image) {
 	if status, _, errOut := c.gantry("run", "--image", ref, "--", "insider", "exit", "7"); status != 7 {
 		t.Errorf("exit status %d: %s", status, errOut)
 	}
-	// By digest, and without the registry once it is known.
+	// By digest, which the trace tells, and without the registry once it is known.
 	digest, err := told.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.look(t, "--image", ref+"@"+digest.String())
+	s = c.look(t, "--image", ref+"@"+digest.String())
+	for _, v := range s.Env {
+		if task, ok := strings.CutPrefix(v, "MESOS_TASK_ID="); ok && !strings.Contains(c.must("task", "trace", task), "prepared image "+digest.String()) {
+			t.Errorf("the trace of %s does not tell %s", task, digest)
+		}
+	}
 	h.stall.Lock()
 	defer h.stall.Unlock()
 	c.look(t, "--image", ref)

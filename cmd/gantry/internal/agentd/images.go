@@ -19,6 +19,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/node"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/run"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 	containerizerpb "github.com/gantry-project/gantry/sdk/proto/gantry/containerizer/v1"
 )
@@ -238,7 +239,7 @@ func (c containers) dress(ctx context.Context, l node.Launch, image rules.Image,
 		spec.Cwd = got.Cwd
 	}
 	if got.Digest != "" {
-		spec.Labels["image_digest"] = got.Digest
+		spec.Labels[run.ImageLabel] = got.Digest
 	}
 	if got.User == nil {
 		return got, become(spec, userOf(l, p))

@@ -132,6 +132,9 @@ type Mark struct {
 	// State is that of the status which the step is about; empty if it is about none.
 	State string `json:"state,omitempty"`
 
+	// Detail is more about it, like the digest of the image that was prepared; mostly empty.
+	Detail string `json:"detail,omitempty"`
+
 	// By is who did it: "allocator", "framework", "master", "agent" or "keeper".
 	By string `json:"by"`
 
