@@ -24,7 +24,7 @@ const (
 	agentBatch    = 256              // events stepped before one write
 	agentRequests = 8192             // waiting for the keeper; beyond it it is dialled anew
 	agentWorkers  = 4                // containers prepared or cleaned up at once
-	agentPulls    = 4                // of images prepared at once, which may take minutes
+	agentPulls    = 16               // of images prepared at once, which may wait for minutes
 	killTasksIn   = 10 * time.Second // after which a leaving agent ends what is left at once
 	leaveWithin   = 40 * time.Second // after which it leaves with an error
 )

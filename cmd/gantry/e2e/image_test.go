@@ -214,6 +214,9 @@ func TestImages(t *testing.T) {
 	t.Run("from a registry", func(t *testing.T) { fromRegistry(t, c, h, told) })
 	t.Run("of this host", func(t *testing.T) { fromFiles(t, c, roots, told) })
 	t.Run("bad", func(t *testing.T) { badImages(t, c, h, roots) })
+	if list := c.must("plugin", "list", "--agent", c.at.Agents[0]); !strings.Contains(list, "oci") || !strings.Contains(list, "running") {
+		t.Errorf("the agent's plugins are\n%s", list)
+	}
 	c.checkNoImagesHeld(t)
 	c.end()
 	c.checkNothingLeft()

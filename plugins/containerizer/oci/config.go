@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/gantry-project/gantry/plugins/containerizer/oci/layers"
 	"github.com/gantry-project/gantry/plugins/containerizer/oci/source"
@@ -28,8 +29,10 @@ type config struct {
 	MaxImageFiles int64 `json:"max_image_files"`
 }
 
-// pulls is how many layers are unpacked at once.
-const pulls = 3
+const (
+	pulls = 8           // layers unpacked at once
+	stall = time.Minute // without a byte of a layer, after which its pull ends
+)
 
 // parseConfig decodes the table strictly.
 func parseConfig(text []byte) (config, error) {
@@ -66,6 +69,6 @@ func (c config) check() error {
 
 func (c config) limits() layers.Limits {
 	return layers.Limits{
-		CacheBytes: c.CacheMB << 20, ImageBytes: c.MaxImageMB << 20, ImageFiles: c.MaxImageFiles, Pulls: pulls,
+		CacheBytes: c.CacheMB << 20, ImageBytes: c.MaxImageMB << 20, ImageFiles: c.MaxImageFiles, Pulls: pulls, Stall: stall,
 	}
 }

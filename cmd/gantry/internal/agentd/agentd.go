@@ -83,23 +83,23 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	hangUp, err := cfg.serveHTTP(listener, agent)
+	plugins, err := cfg.runPlugins(ctx, prepare.images, log)
+	if err != nil {
+		return err
+	}
+	defer plugins.end()
+	hangUp, err := cfg.serveHTTP(listener, agent, plugins.status)
 	if err != nil {
 		return err
 	}
 	defer hangUp()
-	endPlugins, err := cfg.runPlugins(ctx, prepare.images, log)
-	if err != nil {
-		return err
-	}
-	defer endPlugins()
 	if err := cfg.publish(listener.Addr()); err != nil {
 		return err
 	}
 	go cfg.collector(prepare.live, log).run(ctx)
 	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
 	err = agent.Run(ctx)
-	endPlugins()
+	plugins.end()
 	if ctx.Err() != nil && !cfg.KeepTasks {
 		err = errors.Join(err, cfg.clean(context.WithoutCancel(ctx), prepare))
 	}
@@ -126,10 +126,15 @@ func (c *Config) containers(listening net.Addr, log *slog.Logger) (containers, e
 	return all, err
 }
 
-// runPlugins runs the agent's plugins until end is called, which may be more than once.
-func (c *Config) runPlugins(ctx context.Context, sink host.ContainerizerSink, log *slog.Logger) (end func(), err error) {
+// plugins are those of the agent, which run until end is called; that may come more than once.
+type plugins struct {
+	end    func()
+	status func() any
+}
+
+func (c *Config) runPlugins(ctx context.Context, sink host.ContainerizerSink, log *slog.Logger) (*plugins, error) {
 	if len(c.manifest.Plugins) == 0 {
-		return func() {}, nil
+		return &plugins{end: func() {}}, nil
 	}
 	h, err := host.New(host.Config{
 		Manifest: c.manifest, BinDir: filepath.Join(c.BinDir, "plugins"), Dir: c.path("plugins"),
@@ -150,9 +155,12 @@ func (c *Config) runPlugins(ctx context.Context, sink host.ContainerizerSink, lo
 			log.Warn("what the plugins left can't be removed", "error", err)
 		}
 	}()
-	return func() {
-		cancel()
-		<-ended
+	return &plugins{
+		end: func() {
+			cancel()
+			<-ended
+		},
+		status: func() any { return h.Status() },
 	}, nil
 }
 
@@ -229,7 +237,7 @@ func dialKeeper(ctx context.Context, dir string) (*keeper.Client, *keeperpb.Welc
 }
 
 // serveHTTP serves the agent's API until hangUp is called.
-func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err error) {
+func (c *Config) serveHTTP(l net.Listener, agent *run.Agent, plugins func() any) (hangUp func(), err error) {
 	if err := os.MkdirAll(c.path("slaves"), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of sandboxes: %w", err)
 	}
@@ -239,7 +247,7 @@ func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err
 	}
 	version := &mesos.VersionInfo{Version: proto.String(version.String())}
 	server := api.NewServer(api.Secure(api.NewAgent(api.AgentConfig{
-		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes,
+		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes, Plugins: plugins,
 	}), api.SecureConfig{}))
 	ended := make(chan struct{})
 	go func() {

@@ -42,6 +42,8 @@ type Limits struct {
 	ImageBytes, ImageFiles int64
 	// Pulls is how many layers are unpacked at once.
 	Pulls int
+	// Stall is how long nothing may come of a layer before it is given up; zero: for ever.
+	Stall time.Duration
 }
 
 // ErrTooLarge says that an image does not fit in its limits, or not beside those in use.
@@ -348,7 +350,7 @@ func (s *Store) fetch(ctx context.Context, name string, layer source.Layer) erro
 		return err
 	}
 	defer os.RemoveAll(begun) // it is not there any more if all is well
-	e, err := unpack(ctx, layer, begun, s.room())
+	e, err := s.unpack(ctx, layer, begun)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
@@ -329,6 +330,19 @@ func TestWhoWaits(t *testing.T) {
 	<-body.closed
 	if err := s.Hold(second, "c", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("one who has left holds: %v", err)
+	}
+}
+
+// TestStall: a source that gives nothing is given up, though somebody waits.
+func TestStall(t *testing.T) {
+	root(t)
+	limits := usual
+	limits.Stall = time.Millisecond
+	s := open(t, t.TempDir(), limits)
+	body := &stalled{closed: make(chan struct{})}
+	l := source.Layer{DiffID: idOf([]byte("never")), Open: func(context.Context) (io.ReadCloser, error) { return body, nil }}
+	if _, err := s.Ensure(t.Context(), []source.Layer{l}); err == nil || !strings.Contains(err.Error(), "nothing more came for 1ms") {
+		t.Errorf("%v", err)
 	}
 }
 

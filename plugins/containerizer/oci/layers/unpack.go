@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/klauspost/compress/zstd"
@@ -27,10 +29,10 @@ const entryBytes = 512
 // xattrPrefix is how a tar names extended attributes.
 const xattrPrefix = "SCHILY.xattr."
 
-// unpack unpacks a layer into dir, within room. Nothing in it gives rights on the host: no
+// unpack unpacks a layer into dir, within the room that there is. Nothing in it gives rights on the host: no
 // devices, no set-user-id, no capabilities of files, and no attributes that overlayfs obeys
 // but its own.
-func unpack(ctx context.Context, layer source.Layer, dir string, room entry) (entry, error) {
+func (s *Store) unpack(ctx context.Context, layer source.Layer, dir string) (entry, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return entry{}, err
 	}
@@ -42,14 +44,19 @@ func unpack(ctx context.Context, layer source.Layer, dir string, room entry) (en
 	// A source that stalls does not know of ctx.
 	stop := context.AfterFunc(ctx, func() { compressed.Close() })
 	defer stop()
-	plain, err := decompress(compressed)
+	w := s.watch(compressed)
+	defer w.stop()
+	plain, err := decompress(w)
+	if w.stalled.Load() {
+		return entry{}, w.err()
+	}
 	if err != nil {
 		return entry{}, err
 	}
 	defer plain.Close()
 	digest := sha256.New()
-	m := &measure{room: room}
-	from := io.TeeReader(io.LimitReader(plain, room.Bytes+1), digest)
+	m := &measure{room: s.room()}
+	from := io.TeeReader(io.LimitReader(plain, m.room.Bytes+1), digest)
 	_, err = archive.Apply(ctx, dir, from, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithFilter(m.admit))
 	if err == nil {
 		_, err = io.Copy(io.Discard, from) // what follows the tar is part of the digest
@@ -57,6 +64,8 @@ func unpack(ctx context.Context, layer source.Layer, dir string, room entry) (en
 	switch got := hex.EncodeToString(digest.Sum(nil)); {
 	case ctx.Err() != nil:
 		return entry{}, ctx.Err()
+	case w.stalled.Load():
+		return entry{}, w.err()
 	case m.err != nil:
 		return entry{}, m.err
 	case err != nil:
@@ -65,6 +74,41 @@ func unpack(ctx context.Context, layer source.Layer, dir string, room entry) (en
 		return entry{}, fmt.Errorf("%w: its content is sha256:%s", source.ErrMismatch, got)
 	}
 	return m.sum, nil
+}
+
+// watched is a source that is closed when nothing comes of it.
+type watched struct {
+	io.ReadCloser
+	patience time.Duration
+	timer    *time.Timer // nil for endless patience
+	stalled  atomic.Bool
+}
+
+func (s *Store) watch(from io.ReadCloser) *watched {
+	w := &watched{ReadCloser: from, patience: s.limits.Stall}
+	if w.patience > 0 {
+		w.timer = time.AfterFunc(w.patience, func() {
+			w.stalled.Store(true)
+			from.Close() // ends the reading
+		})
+	}
+	return w
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if n > 0 && w.timer != nil && !w.stalled.Load() {
+		w.timer.Reset(w.patience)
+	}
+	return n, err
+}
+
+func (w *watched) err() error { return fmt.Errorf("nothing more came for %s", w.patience) }
+
+func (w *watched) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 }
 
 // decompress reads gzip, zstd or neither, whichever it is.
