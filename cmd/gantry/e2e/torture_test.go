@@ -248,8 +248,9 @@ func (o *ordeal) kill(p torture.Process) {
 
 // belongings end with whom they belong to.
 var belongings = map[torture.Victim][]torture.Victim{
-	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon},
+	torture.Supervisor: {torture.Master, torture.Agent, torture.Allocator, torture.Marathon, torture.Images},
 	torture.Master:     {torture.Allocator, torture.Marathon},
+	torture.Agent:      {torture.Images},
 }
 
 // askToLeave ends one instance of the demo as an impolite operator does: Marathon has to replace it.
@@ -410,7 +411,7 @@ func (o *ordeal) strays(live map[string]bool) []string {
 			open = append(open, "a stray: "+p.String())
 		}
 	}
-	for _, part := range []torture.Victim{torture.Supervisor, torture.Master, torture.Agent, torture.Keeper, torture.Reaper, torture.Allocator, torture.Marathon} {
+	for _, part := range []torture.Victim{torture.Supervisor, torture.Master, torture.Agent, torture.Keeper, torture.Reaper, torture.Allocator, torture.Marathon, torture.Images} {
 		if count[part] != 1 {
 			open = append(open, fmt.Sprintf("there are %d of %s", count[part], part))
 		}

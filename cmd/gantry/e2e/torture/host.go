@@ -88,6 +88,8 @@ func (h Host) part(args []string, inGroup bool) Victim {
 		return Allocator
 	case name == "framework-marathon" && inGroup:
 		return Marathon
+	case name == "containerizer-oci" && inGroup:
+		return Images
 	}
 	return ""
 }

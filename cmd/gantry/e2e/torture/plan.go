@@ -17,16 +17,17 @@ const (
 	Reaper     Victim = "reaper" // the keeper's parent
 	Allocator  Victim = "allocator"
 	Marathon   Victim = "marathon"
+	Images     Victim = "containerizer"     // the agent's
 	Scheduler  Victim = "load scheduler"    // its connection breaks
 	Instance   Victim = "instance"          // of the demo; it is asked to leave
 	Everything Victim = "all but the tasks" // and then started anew
 )
 
 // leads are the victims of which each has its turn before any has a second one.
-var leads = []Victim{Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Scheduler, Instance, Everything}
+var leads = []Victim{Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Images, Scheduler, Instance, Everything}
 
 // seconds are those that may be struck beside another, or once more.
-var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Scheduler}
+var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Images, Scheduler}
 
 // partners are second victims that a first one has more often than others, as they do each other's work.
 var partners = map[Victim]Victim{Master: Agent, Agent: Keeper, Keeper: Reaper, Reaper: Keeper}
