@@ -104,16 +104,19 @@ func (c containers) own(container, box string) error {
 
 // Cleanup removes the container's folder; the sandbox stays for whoever wants to read it, and
 // for as long as a collector lets it from now on.
-func (c containers) Cleanup(ctx context.Context, container string) error {
+func (c containers) Cleanup(_ context.Context, container string) error {
 	dir, now := filepath.Join(c.dir(), container), time.Now()
 	err := os.Chtimes(filepath.Join(dir, "sandbox"), now, now)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+	_, noImage := os.Lstat(c.imageFolder(container))
 	err = errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
-	// After the folder: a plugin that opens meanwhile looks who still has one, see settle. And
-	// whether or not it had an image, which a second attempt could not tell any more.
-	return errors.Join(err, c.images.cleanup(ctx, container))
+	if noImage == nil {
+		// After the folder: a plugin that opens meanwhile looks who still has one, see settle.
+		c.images.cleanup(container)
+	}
+	return err
 }
 
 // Retain cleans up after the containers that were there when the agent started and are not

@@ -54,6 +54,10 @@ type images struct {
 type connection struct {
 	client containerizerpb.ContainerizerClient
 	folder string
+	// ended are containers that it is still to clean up after, guarded by images.mu; wake says
+	// that there are some.
+	ended []string
+	wake  chan struct{}
 }
 
 // newImages finds out whether the host can run images, if any plugin is there to prepare them.
@@ -84,7 +88,7 @@ func newImages(dir string, plugins []host.Entry, list func() ([]string, error), 
 
 // ServeContainerizer implements host.ContainerizerSink.
 func (i *images) ServeContainerizer(ctx context.Context, e host.Entry, c containerizerpb.ContainerizerClient) error {
-	conn := &connection{client: c, folder: filepath.Join(i.dir, e.Name)}
+	conn := &connection{client: c, folder: filepath.Join(i.dir, e.Name), wake: make(chan struct{}, 1)}
 	if err := os.MkdirAll(conn.folder, 0o700); err != nil {
 		return fmt.Errorf("make the folder of a containerizer: %w", err)
 	}
@@ -102,36 +106,72 @@ func (i *images) ServeContainerizer(ctx context.Context, e host.Entry, c contain
 	}
 	i.connect(e.Name, conn)
 	defer i.connect(e.Name, nil)
-	if err := i.settle(ctx, conn, told); err != nil {
+	if err := i.settle(told); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return ctx.Err()
+	for {
+		select {
+		case <-conn.wake:
+			i.sweep(ctx, conn)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
-// settle cleans up after those that ended while the plugin was told that they live. It comes
-// after connect: who is cleaned up from then on is told of by cleanup.
-func (i *images) settle(ctx context.Context, conn *connection, told []string) error {
+// settle notes those that ended while the plugin was told that they live. It comes after
+// connect: from then on cleanup notes them.
+func (i *images) settle(told []string) error {
 	now, err := i.list()
 	if err != nil {
 		return err
 	}
 	for _, container := range told {
-		if slices.Contains(now, container) {
-			continue
-		}
-		if err := conn.cleanup(ctx, container); err != nil {
-			return err
+		if !slices.Contains(now, container) {
+			i.cleanup(container)
 		}
 	}
 	return nil
 }
 
-func (c *connection) cleanup(ctx context.Context, container string) error {
-	ctx, cancel := context.WithTimeout(ctx, forgetWithin)
-	defer cancel()
-	_, err := c.client.Cleanup(ctx, &containerizerpb.CleanupRequest{Container: container})
-	return err
+// hungUp says whether an error is the end of the connection, on the plugin's side or on ours,
+// when the host ended the plugin: no plugin's own error is either.
+func hungUp(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.Canceled
+}
+
+// cleanup notes for all plugins that a container has ended, and waits for none of them. One
+// that is away hears at its next start who still lives.
+func (i *images) cleanup(container string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range i.connected { // any order: each has its own
+		if c == nil {
+			continue
+		}
+		c.ended = append(c.ended, container)
+		select {
+		case c.wake <- struct{}{}:
+		default: // it is awake
+		}
+	}
+}
+
+// sweep has a plugin clean up after those that have ended. What fails is done by its next start.
+func (i *images) sweep(ctx context.Context, c *connection) {
+	i.mu.Lock()
+	ended := c.ended
+	c.ended = nil
+	i.mu.Unlock()
+	for _, container := range ended {
+		within, cancel := context.WithTimeout(ctx, forgetWithin)
+		_, err := c.client.Cleanup(within, &containerizerpb.CleanupRequest{Container: container})
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			i.log.Warn("an image is not cleaned up until its plugin starts again", "container", container, "error", err)
+		}
+	}
 }
 
 // connect takes a plugin's connection, or nil when it has none any more.
@@ -188,31 +228,12 @@ func (i *images) prepare(ctx context.Context, r *containerizerpb.PrepareRequest)
 			return accept(conn.folder, answer)
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case status.Code(err) != codes.Unavailable:
+		case !hungUp(err):
 			return nil, errors.New(status.Convert(err).Message())
 		case attempt == imageAttempts:
 			return nil, fmt.Errorf("the containerizer %s died %d times over it, and its agent's log says how", plugin, attempt)
 		}
 	}
-}
-
-// cleanup tells all plugins. One that is away hears at its next start who still lives.
-func (i *images) cleanup(ctx context.Context, container string) error {
-	i.mu.Lock()
-	var there []*connection
-	for _, c := range i.connected { // any order: each has its own
-		if c != nil {
-			there = append(there, c)
-		}
-	}
-	i.mu.Unlock()
-	var failed error
-	for _, c := range there {
-		if err := c.cleanup(ctx, container); err != nil && status.Code(err) != codes.Unavailable {
-			failed = errors.Join(failed, fmt.Errorf("clean up the image of container %s: %w", container, err))
-		}
-	}
-	return failed
 }
 
 // imageFolder is what a container with an image has beside its sandbox.
@@ -222,7 +243,7 @@ func (c containers) imageFolder(container string) string {
 
 // dress has spec run what the launch's image says.
 func (c containers) dress(ctx context.Context, l node.Launch, image rules.Image, spec *containerpb.Spec) (*accepted, error) {
-	// There from before the plugin is asked until it has been told to clean up.
+	// There from before the plugin is asked until the container is cleaned up.
 	if err := os.Mkdir(c.imageFolder(l.Container), 0o700); err != nil {
 		return nil, fmt.Errorf("make the image's folder: %w", err)
 	}
