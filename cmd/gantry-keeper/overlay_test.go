@@ -27,8 +27,8 @@ func (h *host) layered(t *testing.T, spec *containerpb.Spec) {
 	spec.Rootfs, spec.WritableRootfs = dir+"/root", true
 }
 
-// TestLayers: what a container writes goes to its own layer, nobody else sees the mount, and it is gone with the container.
-func TestLayers(t *testing.T) {
+// TestOverlay: what a container writes goes to its own layer, nobody else sees the mount, and it is gone with the container.
+func TestOverlay(t *testing.T) {
 	h := newHost(t)
 	if err := overlay.Probe(h.work); errors.Is(err, overlay.ErrUnsupported) {
 		t.Skip(err) // a kernel without overlayfs; agents find out in the same way
@@ -66,8 +66,8 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestBadLayersAreRefused: a start that fails leaves nothing.
-func TestBadLayersAreRefused(t *testing.T) {
+// TestOverlayThatIsBad: a start that fails leaves nothing.
+func TestOverlayThatIsBad(t *testing.T) {
 	h := newHost(t)
 	for id, change := range map[string]func(*containerpb.Spec){
 		"missing":  func(s *containerpb.Spec) { s.Overlay.Lower[0] += "-not" },
