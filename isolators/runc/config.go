@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
+	"github.com/gantry-project/gantry/isolators/overlay"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
@@ -109,6 +110,11 @@ func validate(spec *containerpb.Spec) error {
 	for _, v := range spec.GetEnv() {
 		if strings.Index(v, "=") < 1 {
 			return fmt.Errorf("environment variable %q is not like NAME=value", v)
+		}
+	}
+	if spec.GetOverlay() != nil {
+		if err := overlay.Check(spec.GetOverlay()); err != nil {
+			return err
 		}
 	}
 	return cgroup.Check(spec.GetCgroup())

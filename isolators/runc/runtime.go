@@ -20,6 +20,7 @@ import (
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/isolators/internal/sys"
+	"github.com/gantry-project/gantry/isolators/overlay"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
@@ -108,7 +109,11 @@ func (r *Runtime) start(ctx context.Context, spec *containerpb.Spec) (*Container
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.run(lc, process, way, spec)
+	var c *Container
+	err = overlay.Within(spec, func() error {
+		c, err = r.run(lc, process, way, spec)
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(err, r.clear(ctx, spec.GetId(), spec.GetCgroup()))
 	}

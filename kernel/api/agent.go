@@ -28,6 +28,8 @@ type AgentConfig struct {
 	Version   *mesos.VersionInfo
 	// Sandboxes is the folder WORK/slaves. The caller closes it when the server has ended.
 	Sandboxes *os.Root
+	// Plugins returns a value that encoding/json can write; nil where there are none.
+	Plugins func() any
 }
 
 type agent struct {
@@ -47,9 +49,19 @@ func NewAgent(cfg AgentConfig) http.Handler {
 	}, []route{
 		{"/version", http.MethodGet, version(cfg.Version)},
 		{"/gantry/v1/trace", http.MethodGet, trace(cfg.Tracer)},
+		{"/gantry/v1/plugins", http.MethodGet, a.plugins},
 		{"/files/read", http.MethodGet, a.read},
 		{"/files/browse", http.MethodGet, a.browse},
 	}, nil)
+}
+
+// plugins is GET /gantry/v1/plugins: those of the agent.
+func (a *agent) plugins(w http.ResponseWriter, _ *http.Request) {
+	if a.Plugins == nil {
+		answerJSON(w, []any{})
+		return
+	}
+	answerJSON(w, a.Plugins())
 }
 
 // operator is POST /api/v1. Its order of checks is not the master's.

@@ -20,6 +20,8 @@ type Mark struct {
 	Step string `json:"step"`
 	// State is that of the status which the step is about, like "TASK_RUNNING".
 	State string `json:"state,omitempty"`
+	// Detail is more about it, like "image sha256:..." of what was prepared.
+	Detail string `json:"detail,omitempty"`
 	// By is who did it: "allocator", "framework", "master", "agent" or "keeper".
 	By string `json:"by"`
 	// At is by the clock of the host of the daemon that tells it.

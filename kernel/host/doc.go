@@ -14,6 +14,9 @@
 // An entry with a module has the plugin host-wasm run it, and is a plugin like any other:
 // the host pins the module as it does the binary, and never looks inside.
 //
+// Which part of a manifest runs where is Manifest.On: allocators and frameworks beside the
+// master, containerizers on every agent.
+//
 // The host owns the TCP listener of a plugin that serves HTTP and passes requests on to
 // the plugin's unix socket, their paths as they came; while the plugin is away it
 // answers 503.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	containerizerpb "github.com/gantry-project/gantry/sdk/proto/gantry/containerizer/v1"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
 )
 
@@ -46,7 +47,14 @@ type FrameworkSink interface {
 	ServeFramework(ctx context.Context, start *frameworkpb.Start, s FrameworkStream) error
 }
 
-// Config is what a host needs.
+// ContainerizerSink asks containerizers.
+type ContainerizerSink interface {
+	// ServeContainerizer opens the containerizer and asks it whatever it likes to; it
+	// returns when ctx ends, or with an error if the plugin can't be opened.
+	ServeContainerizer(ctx context.Context, e Entry, c containerizerpb.ContainerizerClient) error
+}
+
+// Config is what a host needs. A sink that the manifest's entries do not need may be nil.
 type Config struct {
 	Manifest Manifest
 	// BinDir is the folder that relative paths of the manifest start from.
@@ -56,10 +64,11 @@ type Config struct {
 	// Cgroup is the parent of the plugins' cgroups, like /gantry-1f2e3d4c/plugins; empty
 	// means that they stay in the host's own. It is removed at the end.
 	Cgroup string
-	// MasterAddress is host:port of the master's API; it is asked at each start.
-	MasterAddress func() string
-	Allocators    AllocatorSink
-	Frameworks    FrameworkSink
+	// MasterAddress is host:port of the master's API; it is asked at each start of a framework.
+	MasterAddress  func() string
+	Allocators     AllocatorSink
+	Frameworks     FrameworkSink
+	Containerizers ContainerizerSink
 	// Secure guards every listener: Host, origin, size and time of what comes in.
 	Secure func(http.Handler) http.Handler
 	// Ephemeral makes every listener's port a free one; see Listeners.

@@ -19,9 +19,16 @@ import (
 
 // Kinds of plugins that the host runs.
 const (
-	Allocator = "allocator"
-	Framework = "framework"
-	Service   = "service"
+	Allocator     = "allocator"
+	Framework     = "framework"
+	Containerizer = "containerizer"
+	Service       = "service"
+)
+
+// Where plugins run.
+const (
+	OnMaster = "master"
+	OnAgent  = "agent"
 )
 
 // Bounds of plugins.toml. The parser's time grows with the depth of every key, and depth
@@ -51,8 +58,12 @@ type Manifest struct {
 type Entry struct {
 	// Name is unique: a letter, then letters, digits and dashes, at most 32 in all.
 	Name string
-	// Kind is Allocator, Framework or Service.
+	// Kind is Allocator, Framework, Containerizer or Service.
 	Kind string
+	// On is OnMaster, or OnAgent for one that runs on every agent.
+	On string
+	// Images are the kinds of images that a containerizer prepares; no two have one in common.
+	Images []string
 	// Path of the binary, below the folder of plugins unless absolute; when the file says
 	// nothing, KIND-NAME, or host-wasm for a module.
 	Path string
@@ -92,6 +103,21 @@ const moduleHost = "host-wasm"
 
 // moduleHostMB is what it needs for itself: messages and the module's machine code.
 const moduleHostMB = 64
+
+// On is the part of the manifest that runs there: OnMaster or OnAgent. Problems are the
+// master's to tell.
+func (m Manifest) On(where string) Manifest {
+	part := Manifest{Path: m.Path}
+	for _, e := range m.Plugins {
+		if e.On == where {
+			part.Plugins = append(part.Plugins, e)
+		}
+	}
+	if where == OnMaster {
+		part.Problems = m.Problems
+	}
+	return part
+}
 
 // Problem is a plugin that the cluster runs without.
 type Problem struct {
@@ -247,9 +273,8 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 	}
 	e := Entry{Name: name, Config: []byte("{}"), MemoryMB: DefaultMemoryMB, Line: line}
 	e.Module = &Module{MemoryMB: DefaultModuleMemoryMB, DeadlineMillis: DefaultModuleDeadlineMillis}
-	on := "master"
 	for _, key := range d.below("plugin", name) {
-		if err := d.set(&e, &on, key, keys[key]); err != nil {
+		if err := d.set(&e, key, keys[key]); err != nil {
 			return err
 		}
 	}
@@ -257,15 +282,15 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 		return err
 	}
 	if e.Kind == "" {
-		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\", \"framework\" or \"service\"", name)
+		return d.fail(line, "plugin %s does not say its kind; write kind = \"allocator\", \"framework\", \"containerizer\" or \"service\"", name)
 	}
-	return d.accept(m, e, on)
+	return d.accept(m, e)
 }
 
 // set decodes one key of an entry.
-func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) error {
+func (d *decoder) set(e *Entry, key string, value toml.Primitive) error {
 	into := map[string]any{
-		"kind": &e.Kind, "path": &e.Path, "on": on, "listen": &e.Listen, "home": &e.Home, "memory_mb": &e.MemoryMB,
+		"kind": &e.Kind, "path": &e.Path, "on": &e.On, "listen": &e.Listen, "home": &e.Home, "memory_mb": &e.MemoryMB, "images": &e.Images,
 		"module": &e.Module.Path, "module_memory_mb": &e.Module.MemoryMB, "module_deadline_ms": &e.Module.DeadlineMillis,
 	}[key]
 	if key == "config" {
@@ -280,7 +305,7 @@ func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) er
 		return nil
 	}
 	if into == nil {
-		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, home, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
+		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, home, images, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
 	}
 	if d.meta.PrimitiveDecode(value, into) != nil {
 		want := "text in quotes"
@@ -289,6 +314,8 @@ func (d *decoder) set(e *Entry, on *string, key string, value toml.Primitive) er
 			want = "a whole number"
 		case *bool:
 			want = "true or false"
+		case *[]string:
+			want = "a list of texts in quotes"
 		}
 		return d.fail(d.line(value), "%s of plugin %s is not %s", key, e.Name, want)
 	}
@@ -327,7 +354,7 @@ func (d *decoder) settleModule(e *Entry, keys map[string]toml.Primitive) error {
 }
 
 // accept checks an entry against itself and the others, and adds it to m.
-func (d *decoder) accept(m *Manifest, e Entry, on string) error {
+func (d *decoder) accept(m *Manifest, e Entry) error {
 	if e.Path == "" {
 		e.Path = e.Kind + "-" + e.Name
 	}
@@ -341,24 +368,19 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 		return d.fail(e.Line, "memory_mb = %d of plugin %s: a plugin needs at least 16", e.MemoryMB, e.Name)
 	}
 	switch e.Kind {
-	case Framework, Service:
-		if e.Module != nil {
+	case Allocator, Framework, Containerizer, Service:
+		if e.Module != nil && e.Kind != Allocator {
 			m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("modules of kind %s are not supported yet; only allocators are", e.Kind)})
 			return nil
 		}
-	case Allocator:
-	case "containerizer":
-		m.Problems = append(m.Problems, Problem{d.place(e.Line), e.Name, fmt.Sprintf("plugins of kind %s are not supported yet", e.Kind)})
-		return nil
 	default:
-		return d.fail(e.Line, "unknown kind %q of plugin %s; there are allocator, framework and service", e.Kind, e.Name)
+		return d.fail(e.Line, "unknown kind %q of plugin %s; there are allocator, framework, containerizer and service", e.Kind, e.Name)
 	}
-	switch on {
-	case "master":
-	case "agent":
-		return d.fail(e.Line, "plugin %s is to run on agents, but plugins of kind %s run on the master; write on = \"master\"", e.Name, e.Kind)
-	default:
-		return d.fail(e.Line, "on = %q of plugin %s; there are \"master\" and \"agent\"", on, e.Name)
+	if err := settlePlace(&e); err != nil {
+		return d.fail(e.Line, "%v", err)
+	}
+	if err := checkImages(e, m.Plugins); err != nil {
+		return d.fail(e.Line, "%v", err)
 	}
 	if e.Listen != "" {
 		if err := checkListen(e); err != nil {
@@ -383,10 +405,53 @@ func (d *decoder) accept(m *Manifest, e Entry, on string) error {
 	return nil
 }
 
+// settlePlace checks where the plugin is to run: each kind has its place.
+func settlePlace(e *Entry) error {
+	place := OnMaster
+	if e.Kind == Containerizer {
+		place = OnAgent
+	}
+	switch e.On {
+	case "", place:
+		e.On = place
+		return nil
+	case OnMaster, OnAgent:
+		return fmt.Errorf("plugin %s is to run on = %q, but plugins of kind %s run on the %s; write on = %q", e.Name, e.On, e.Kind, place, place)
+	}
+	return fmt.Errorf("on = %q of plugin %s; there are %q and %q", e.On, e.Name, OnMaster, OnAgent)
+}
+
+// checkImages says whether it is clear which images the plugin is for.
+func checkImages(e Entry, others []Entry) error {
+	if e.Kind != Containerizer {
+		if e.Images != nil {
+			return fmt.Errorf("plugin %s has images, but plugins of kind %s prepare none", e.Name, e.Kind)
+		}
+		return nil
+	}
+	if len(e.Images) == 0 {
+		return fmt.Errorf("plugin %s does not say which images it prepares; write images = [\"docker\"], say", e.Name)
+	}
+	for i, kind := range e.Images {
+		if !goodName.MatchString(kind) {
+			return fmt.Errorf("kind of images %q of plugin %s: use a-z, then a-z, 0-9 or -, at most 32 in all", kind, e.Name)
+		}
+		if slices.Contains(e.Images[:i], kind) {
+			return fmt.Errorf("plugin %s names images of kind %q twice", e.Name, kind)
+		}
+		for _, other := range others {
+			if slices.Contains(other.Images, kind) {
+				return fmt.Errorf("plugin %s prepares images of kind %q, as %s does (line %d)", e.Name, kind, other.Name, other.Line)
+			}
+		}
+	}
+	return nil
+}
+
 // checkListen refuses addresses that others than this machine could reach: a plugin's
 // listener has no authentication.
 func checkListen(e Entry) error {
-	if e.Kind == Allocator {
+	if e.Kind != Framework && e.Kind != Service {
 		return fmt.Errorf("plugin %s has listen, but plugins of kind %s serve no HTTP", e.Name, e.Kind)
 	}
 	name, port, err := net.SplitHostPort(e.Listen)

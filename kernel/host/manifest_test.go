@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,12 +24,14 @@ kind = "allocator"
 path = "sub/drf"
 on = "master"
 
-[plugin.images]
-kind = "containerizer"
-
 [plugin.scheduler]
 kind = "framework"
 module = "x.wasm"
+
+[plugin.boxes]
+kind = "containerizer"
+on = "agent"
+images = ["docker", "oci"]
 
 [plugin.page]
 kind = "service"
@@ -38,9 +41,10 @@ home = true
 		t.Fatal(err)
 	}
 	want := []Entry{
-		{"zebra", Framework, "framework-zebra", nil, "127.0.0.1:8080", false, []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
-		{"drf", Allocator, "sub/drf", nil, "", false, []byte("{}"), DefaultMemoryMB, 10},
-		{"page", Service, "service-page", nil, "", true, []byte("{}"), DefaultMemoryMB, 22},
+		{"zebra", Framework, OnMaster, nil, "framework-zebra", nil, "127.0.0.1:8080", false, []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
+		{"drf", Allocator, OnMaster, nil, "sub/drf", nil, "", false, []byte("{}"), DefaultMemoryMB, 10},
+		{"boxes", Containerizer, OnAgent, []string{"docker", "oci"}, "containerizer-boxes", nil, "", false, []byte("{}"), DefaultMemoryMB, 19},
+		{"page", Service, OnMaster, nil, "service-page", nil, "", true, []byte("{}"), DefaultMemoryMB, 24},
 	}
 	if len(m.Plugins) != len(want) {
 		t.Fatalf("%+v", m.Plugins)
@@ -48,15 +52,20 @@ home = true
 	for i, e := range m.Plugins {
 		w := want[i]
 		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Module != w.Module || e.Listen != w.Listen || e.Home != w.Home ||
-			string(e.Config) != string(w.Config) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
+			string(e.Config) != string(w.Config) || e.On != w.On || !slices.Equal(e.Images, w.Images) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
 			t.Errorf("got  %+v (%s)\nwant %+v (%s)", e, e.Config, w, w.Config)
 		}
 	}
+	if on := m.On(OnAgent); len(on.Plugins) != 1 || on.Plugins[0].Name != "boxes" || on.Problems != nil {
+		t.Errorf("on agents: %+v", on)
+	}
+	if on := m.On(OnMaster); len(on.Plugins) != 3 || len(on.Problems) != 1 {
+		t.Errorf("on the master: %+v", on)
+	}
 	for i, want := range []string{
-		"plugins.toml:15: running without images: plugins of kind containerizer are not supported yet",
-		"plugins.toml:18: running without scheduler: modules of kind framework are not supported yet; only allocators are",
+		"plugins.toml:15: running without scheduler: modules of kind framework are not supported yet; only allocators are",
 	} {
-		if len(m.Problems) != 2 || m.Problems[i].String() != want {
+		if len(m.Problems) != 1 || m.Problems[i].String() != want {
 			t.Errorf("problems: %v", m.Problems)
 		}
 	}
@@ -115,7 +124,15 @@ func TestManifestErrors(t *testing.T) {
 		{"home of a framework", "[plugin.m]\nkind = \"framework\"\nhome = true", "f:1: plugin m has home, but only a service"},
 		{"two homes", "[plugin.a]\nkind = \"service\"\nhome = true\n[plugin.b]\nkind = \"service\"\nhome = true", "f:4: plugin b wants to be home, as a does (line 1)"},
 		{"home is text", "[plugin.a]\nkind = \"service\"\nhome = \"yes\"", "f:3: home of plugin a is not true or false"},
-		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on agents"},
+		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on = \"agent\", but plugins of kind allocator run on the master; write on = \"master\""},
+		{"images of an allocator", "[plugin.a]\nkind = \"allocator\"\nimages = [\"docker\"]", "f:1: plugin a has images, but plugins of kind allocator prepare none"},
+		{"no images", "[plugin.a]\nkind = \"containerizer\"", "f:1: plugin a does not say which images it prepares"},
+		{"images are a text", "[plugin.a]\nkind = \"containerizer\"\nimages = \"docker\"", "f:3: images of plugin a is not a list of texts in quotes"},
+		{"kind of image", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"a b\"]", "f:1: kind of images \"a b\" of plugin a: use a-z"},
+		{"image twice", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"x\", \"x\"]", "f:1: plugin a names images of kind \"x\" twice"},
+		{"image of two", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"x\"]\n[plugin.b]\nkind = \"containerizer\"\nimages = [\"y\", \"x\"]", "f:4: plugin b prepares images of kind \"x\", as a does (line 1)"},
+		{"containerizer on master", "[plugin.a]\nkind = \"containerizer\"\non = \"master\"\nimages = [\"x\"]", "run on the agent; write on = \"agent\""},
+		{"containerizer listens", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"x\"]\nlisten = \"127.0.0.1:1\"", "serve no HTTP"},
 		{"on", "[plugin.a]\nkind = \"allocator\"\non = \"moon\"", `on = "moon" of plugin a`},
 		{"path", "[plugin.a]\nkind = \"allocator\"\npath = \"../x\"", "leaves the folder of plugins"},
 		{"path and module", "[plugin.a]\nkind = \"allocator\"\nmodule = \"x\"\npath = \"y\"", "f:4: plugin a has a path and a module: a module runs in host-wasm; drop path"},

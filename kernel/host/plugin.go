@@ -22,6 +22,7 @@ import (
 
 	sdk "github.com/gantry-project/gantry/sdk/plugin"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
+	containerizerpb "github.com/gantry-project/gantry/sdk/proto/gantry/containerizer/v1"
 	frameworkpb "github.com/gantry-project/gantry/sdk/proto/gantry/framework/v1"
 	servicepb "github.com/gantry-project/gantry/sdk/proto/gantry/service/v1"
 )
@@ -212,6 +213,8 @@ func (p *plugin) converse(ctx context.Context, run *run) error {
 		defer p.door.ready.Store(false)
 	}
 	switch p.entry.Kind {
+	case Containerizer:
+		return cfg.Containerizers.ServeContainerizer(ctx, p.entry, containerizerpb.NewContainerizerClient(run.conn))
 	case Allocator:
 		s, err := allocatorpb.NewAllocatorClient(run.conn).Allocate(ctx)
 		if err != nil {

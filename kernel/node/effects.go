@@ -77,6 +77,14 @@ type Launch struct {
 	Resources []*mesos.Resource
 }
 
+// ContainerInfo is what the framework says of the container, nil if nothing.
+func (l Launch) ContainerInfo() *mesos.ContainerInfo {
+	if l.Executor != nil {
+		return l.Executor.GetContainer()
+	}
+	return l.Task.GetContainer()
+}
+
 // Resize asks to set the limits of a running container to what it is to have from now
 // on. It has no answer.
 type Resize struct {

@@ -27,7 +27,7 @@ func Supported(t *mesos.TaskInfo) error {
 	if t.Executor != nil {
 		return SupportedExecutor(t.Executor)
 	}
-	return supportedCommand(t.GetCommand())
+	return supportedCommand(t.GetCommand(), t.Container)
 }
 
 // SupportedExecutor is Supported for an executor.
@@ -40,7 +40,7 @@ func SupportedExecutor(e *mesos.ExecutorInfo) error {
 			return err
 		}
 	}
-	return supportedCommand(e.GetCommand())
+	return supportedCommand(e.GetCommand(), e.Container)
 }
 
 func supportedResources(list []*mesos.Resource) error {
@@ -56,9 +56,10 @@ func supportedResources(list []*mesos.Resource) error {
 }
 
 func supportedContainer(c *mesos.ContainerInfo) error {
+	if err := supportedImage(c); err != nil {
+		return err
+	}
 	switch {
-	case c.GetType() == mesos.ContainerInfo_DOCKER || c.Docker != nil || c.GetMesos().GetImage() != nil:
-		return refuse("Container images are not supported yet: the task runs on the programs of its agent's host")
 	case len(c.GetVolumes()) > 0:
 		return refuse("Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold")
 	case c.Hostname != nil:
@@ -75,8 +76,13 @@ func supportedContainer(c *mesos.ContainerInfo) error {
 	return nil
 }
 
-func supportedCommand(c *mesos.CommandInfo) error {
-	if c.GetValue() == "" {
+func supportedCommand(c *mesos.CommandInfo, in *mesos.ContainerInfo) error {
+	_, image := ImageOf(in)
+	switch {
+	case c.GetValue() != "":
+	case image && c.GetShell():
+		return refuse("The task's command has no 'value' for the shell: set 'shell' to false to run what the image says")
+	case !image:
 		return refuse("The task's command has no 'value', and there is no image to say what to run")
 	}
 	for _, v := range c.GetEnvironment().GetVariables() {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/prototext"
@@ -256,22 +257,35 @@ func TestSupported(t *testing.T) {
 		"The task's command has no 'value', and there is no image to say what to run": {`command {}`, "The task's command has no 'value', and there is no image to say what to run"},
 		"Environment variable '%s' is a secret, which is not supported yet":           {`command { value: "x" environment { variables { name: "A" type: SECRET } } }`, "Environment variable 'A' is a secret, which is not supported yet"},
 		"executor":        {`executor { executor_id { value: "e" } ` + sleep + `}`, ""},
-		"executor, image": {`executor { executor_id { value: "e" } ` + sleep + `container { type: MESOS mesos { image { type: DOCKER } } } }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
+		"executor, image": {`executor { executor_id { value: "e" } ` + sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "a" } } } } }`, ""},
 		"Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'": {sleep + `check {}`, "Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'"},
 		"health check": {sleep + `health_check {}`, "Checks by the agent are not supported yet: launch the task without 'check' and 'health_check'"},
 		"'max_completion_time' is not supported yet: kill the task when its time is over":             {sleep + `max_completion_time { nanoseconds: 1 }`, "'max_completion_time' is not supported yet: kill the task when its time is over"},
 		"'limits' are not supported yet: what a task requests in 'resources' is its limit too":        {sleep + `limits { key: "cpus" value { value: 1 } }`, "'limits' are not supported yet: what a task requests in 'resources' is its limit too"},
 		"Tasks with 'gpus' are not supported yet":                                                     {sleep + `resources { name: "gpus" type: SCALAR scalar { value: 1 } }`, "Tasks with 'gpus' are not supported yet"},
 		"Tasks with persistent volumes or disks of their own are not supported yet: use plain 'disk'": {sleep + `resources { name: "disk" type: SCALAR scalar { value: 1 } disk {} }`, "Tasks with persistent volumes or disks of their own are not supported yet: use plain 'disk'"},
-		"plain disk": {sleep + `resources { name: "disk" type: SCALAR scalar { value: 1 } }`, ""},
-		"docker":     {sleep + `container { type: DOCKER }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
-		"Container images are not supported yet: the task runs on the programs of its agent's host":         {sleep + `container { type: MESOS mesos { image { type: DOCKER } } }`, "Container images are not supported yet: the task runs on the programs of its agent's host"},
-		"Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold": {sleep + `container { type: MESOS volumes { mode: RW container_path: "x" host_path: "/" } }`, "Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold"},
-		"Networks in 'container' are not supported yet: tasks share the network of their agent's host":      {sleep + `container { type: MESOS network_infos {} }`, "Networks in 'container' are not supported yet: tasks share the network of their agent's host"},
-		"'container.hostname' is not supported yet":                                                         {sleep + `container { type: MESOS hostname: "h" }`, "'container.hostname' is not supported yet"},
-		"'container.linux_info' is not supported yet":                                                       {sleep + `container { type: MESOS linux_info {} }`, "'container.linux_info' is not supported yet"},
-		"'container.rlimit_info' is not supported yet":                                                      {sleep + `container { type: MESOS rlimit_info {} }`, "'container.rlimit_info' is not supported yet"},
-		"'container.tty_info' is not supported yet":                                                         {sleep + `container { type: MESOS tty_info {} }`, "'container.tty_info' is not supported yet"},
+		"plain disk":      {sleep + `resources { name: "disk" type: SCALAR scalar { value: 1 } }`, ""},
+		"docker":          {sleep + `container { type: DOCKER docker { image: "redis:7" network: HOST } }`, ""},
+		"image":           {sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "oci:/srv/x" } } } }`, ""},
+		"image's command": {`command { shell: false arguments: "x" } container { type: DOCKER docker { image: "redis" } }`, ""},
+		"The task's command has no 'value' for the shell: set 'shell' to false to run what the image says": {`command {} container { type: DOCKER docker { image: "redis" } }`, "The task's command has no 'value' for the shell: set 'shell' to false to run what the image says"},
+		"The container's image has no name":                                                                                {sleep + `container { type: DOCKER docker { image: "" } }`, "The container's image has no name"},
+		"The name of the container's image, %q, has characters that no name has":                                           {sleep + `container { type: DOCKER docker { image: "a b" } }`, `The name of the container's image, "a b", has characters that no name has`},
+		"The name of the container's image has more than %d bytes":                                                         {sleep + `container { type: DOCKER docker { image: "` + strings.Repeat("a", 1025) + `" } }`, "The name of the container's image has more than 1024 bytes"},
+		"Images of type APPC are not supported: use type DOCKER, whose name may also be oci:/PATH or docker-archive:/PATH": {sleep + `container { type: MESOS mesos { image { type: APPC } } }`, "Images of type APPC are not supported: use type DOCKER, whose name may also be oci:/PATH or docker-archive:/PATH"},
+		"'container.mesos.image.docker' is not set for an image of type DOCKER":                                            {sleep + `container { type: MESOS mesos { image { type: DOCKER } } }`, "'container.mesos.image.docker' is not set for an image of type DOCKER"},
+		"Credentials of an image are not supported yet: the registry must let anybody read":                                {sleep + `container { type: MESOS mesos { image { type: DOCKER docker { name: "a" config {} } } } }`, "Credentials of an image are not supported yet: the registry must let anybody read"},
+		"'container.docker.privileged' is not possible: no task gets more rights than others":                              {sleep + `container { type: DOCKER docker { image: "a" privileged: true } }`, "'container.docker.privileged' is not possible: no task gets more rights than others"},
+		"'container.docker.parameters' are not supported: there is no Docker engine to pass them to":                       {sleep + `container { type: DOCKER docker { image: "a" parameters { key: "a" value: "b" } } }`, "'container.docker.parameters' are not supported: there is no Docker engine to pass them to"},
+		"'container.docker.network' %s is not supported yet: tasks share the network of their agent's host, HOST":          {sleep + `container { type: DOCKER docker { image: "a" network: BRIDGE } }`, "'container.docker.network' BRIDGE is not supported yet: tasks share the network of their agent's host, HOST"},
+		"'container.docker.port_mappings' are not supported yet: tasks share the network of their agent's host":            {sleep + `container { type: DOCKER docker { image: "a" port_mappings { host_port: 1 container_port: 1 } } }`, "'container.docker.port_mappings' are not supported yet: tasks share the network of their agent's host"},
+		"'container.docker.volume_driver' is not supported: there is no Docker engine to load it":                          {sleep + `container { type: DOCKER docker { image: "a" volume_driver: "x" } }`, "'container.docker.volume_driver' is not supported: there is no Docker engine to load it"},
+		"Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold":                {sleep + `container { type: MESOS volumes { mode: RW container_path: "x" host_path: "/" } }`, "Volumes in 'container' are not supported yet: use the sandbox, and 'uris' for what it should hold"},
+		"Networks in 'container' are not supported yet: tasks share the network of their agent's host":                     {sleep + `container { type: MESOS network_infos {} }`, "Networks in 'container' are not supported yet: tasks share the network of their agent's host"},
+		"'container.hostname' is not supported yet":                                                                        {sleep + `container { type: MESOS hostname: "h" }`, "'container.hostname' is not supported yet"},
+		"'container.linux_info' is not supported yet":                                                                      {sleep + `container { type: MESOS linux_info {} }`, "'container.linux_info' is not supported yet"},
+		"'container.rlimit_info' is not supported yet":                                                                     {sleep + `container { type: MESOS rlimit_info {} }`, "'container.rlimit_info' is not supported yet"},
+		"'container.tty_info' is not supported yet":                                                                        {sleep + `container { type: MESOS tty_info {} }`, "'container.tty_info' is not supported yet"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { told(t, Supported(task(t, identity+test.task)), test.want) })

@@ -24,6 +24,7 @@ const (
 	agentBatch    = 256              // events stepped before one write
 	agentRequests = 8192             // waiting for the keeper; beyond it it is dialled anew
 	agentWorkers  = 4                // containers prepared or cleaned up at once
+	agentPulls    = 16               // of images prepared at once, which may wait for minutes
 	killTasksIn   = 10 * time.Second // after which a leaving agent ends what is left at once
 	leaveWithin   = 40 * time.Second // after which it leaves with an error
 )
@@ -82,6 +83,9 @@ type AgentKeeper interface {
 	Events() <-chan *keeperpb.FromKeeper
 }
 
+// ImageLabel is the label by which a container's Spec names the digest of its image.
+const ImageLabel = "image_digest"
+
 // Containers makes what a keeper can start, and cleans up after it.
 type Containers interface {
 	// Prepare's error is a sentence for the framework's user.
@@ -102,6 +106,7 @@ type Agent struct {
 	events  chan agentEvent
 	done    chan struct{} // closed when Run returns
 	work    chan struct{} // a slot for each preparation or clean-up
+	pulls   chan struct{} // a slot for each preparation of an image
 	wait    sync.WaitGroup
 	id      atomic.Value // the machine's AgentID, a string, for everybody
 	trace   *tracer
@@ -159,6 +164,7 @@ func NewAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 		events:    make(chan agentEvent, agentEvents),
 		done:      make(chan struct{}),
 		work:      make(chan struct{}, agentWorkers),
+		pulls:     make(chan struct{}, agentPulls),
 		trace:     newTracer(cfg.Now),
 		starting:  map[string]*agentLaunch{},
 		executors: newExecutorCalls(),

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/rules"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
@@ -258,20 +258,25 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 				return node.ContainerFailed{Container: l.Container, Message: err.Error()}
 			}
 			launch.spec = spec
-			a.trace.mark(a.traced[l.Container], api.Mark{Step: "prepared", By: "agent"})
+			a.trace.mark(a.traced[l.Container], preparedMark(spec))
 			a.start(spec)
 			return nil
 		}})
 	})
 }
 
+// prepare waits for its turn. Who waits for an image must not hold up others.
 func (a *Agent) prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, error) {
+	slots := a.work
+	if _, image := rules.ImageOf(l.ContainerInfo()); image {
+		slots = a.pulls
+	}
 	select {
-	case a.work <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-a.work }()
+	defer func() { <-slots }()
 	return a.cfg.Containers.Prepare(ctx, l)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/lifecycle"
 	"github.com/gantry-project/gantry/kernel/node"
 	"github.com/gantry-project/gantry/kernel/step"
+	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 )
 
 // Traces returns what the agent knows of the ways of tasks that were sent to it since it
@@ -76,6 +77,15 @@ func (a *Agent) traceKeeper(container, step string) {
 	if key := a.traced[container]; step != "ended" || !a.trace.brings(key) {
 		a.trace.mark(key, api.Mark{Step: step, By: "keeper"})
 	}
+}
+
+// preparedMark tells which image the container has, if it has one.
+func preparedMark(spec *containerpb.Spec) api.Mark {
+	m := api.Mark{Step: "prepared", By: "agent"}
+	if digest := spec.GetLabels()[ImageLabel]; digest != "" {
+		m.Detail = "image " + digest
+	}
+	return m
 }
 
 // keyOf is the task of a launch; that of an executor is for no single one.

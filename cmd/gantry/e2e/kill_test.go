@@ -65,7 +65,7 @@ func (c *cluster) keepers() []int {
 func (c *cluster) plugin(name string) int {
 	c.t.Helper()
 	for _, pid := range c.kernel() {
-		if strings.Contains(groupsOf(pid), "/plugins/"+name+"\n") {
+		if groups := groupsOf(pid); strings.Contains(groups, "/plugins/"+name+"\n") || strings.Contains(groups, "/containerizers/"+name+"\n") {
 			return pid
 		}
 	}

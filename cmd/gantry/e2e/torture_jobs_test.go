@@ -27,6 +27,10 @@ retry_seconds = 1
 [plugin.webui]
 kind = "service"
 home = true
+
+[plugin.oci]
+kind   = "containerizer"
+images = ["docker"]
 `
 
 const beats = 3

@@ -371,7 +371,7 @@ func (o *ordeal) kill(p torture.Process) {
 	o.note("killed %s %d: %v", p.Role, p.PID, syscall.Kill(p.PID, syscall.SIGKILL))
 	o.struck[p.Role], o.killed[p.Role] = true, true
 	for _, role := range o.host.Roles() {
-		if slices.Contains(belongings[p.Part], role.Part) {
+		if slices.Contains(belongings[p.Part], role.Part) && (p.Agent == "" || p.Agent == role.Agent) {
 			o.struck[role], o.killed[role] = true, true
 		}
 	}
@@ -382,9 +382,15 @@ func (o *ordeal) kill(p torture.Process) {
 
 // belongings end with whom they belong to.
 var belongings = map[torture.Victim][]torture.Victim{
-	torture.Supervisor: append(slices.Collect(maps.Values(torture.MasterPlugins)), torture.Master, torture.Agent),
-	torture.Master:     slices.Collect(maps.Values(torture.MasterPlugins)),
+	torture.Supervisor: slices.Concat(masterPlugins, agentPlugins, []torture.Victim{torture.Master, torture.Agent}),
+	torture.Master:     masterPlugins,
+	torture.Agent:      agentPlugins,
 }
+
+var (
+	masterPlugins = slices.Collect(maps.Values(torture.MasterPlugins))
+	agentPlugins  = slices.Collect(maps.Values(torture.AgentPlugins))
+)
 
 // askToLeave ends one instance of the demo as an impolite operator does: Marathon has to replace it.
 func (o *ordeal) askToLeave() {

@@ -58,6 +58,9 @@ var MasterPlugins = map[string]Victim{
 	"allocator-drf": Allocator, "framework-marathon": Marathon, "framework-chronos": Chronos, "service-webui": Page,
 }
 
+// AgentPlugins are those that end with their agent.
+var AgentPlugins = map[string]Victim{"containerizer-oci": Images}
+
 // Role is what a process is for.
 type Role struct {
 	// Part is what it is of the kernel and the plugins; empty in a container, and for what should not be there.
@@ -81,6 +84,9 @@ func (h Host) Roles() []Role {
 	}
 	for _, folder := range h.Folders() {
 		roles = append(roles, Role{Agent, folder}, Role{Keeper, folder}, Role{Reaper, folder})
+		for _, part := range AgentPlugins {
+			roles = append(roles, Role{part, folder})
+		}
 	}
 	return roles
 }
@@ -128,13 +134,16 @@ func (h Host) Process(pid int) (Process, error) {
 	}
 	for line := range strings.Lines(string(groups)) {
 		for _, folder := range h.Folders() {
-			if _, below, in := strings.Cut(strings.TrimSpace(line), ":"+h.group(folder)+"/containers/"); in {
-				id, _, _ := strings.Cut(below, "/")
+			_, below, in := strings.Cut(strings.TrimSpace(line), ":"+h.group(folder)+"/")
+			if id, found := strings.CutPrefix(below, "containers/"); in && found {
+				id, _, _ = strings.Cut(id, "/")
 				p.Container, p.Agent = folder+"/"+id, folder
+			} else if len(p.Args) > 0 && in && AgentPlugins[filepath.Base(p.Args[0])] != "" {
+				p.Role = Role{AgentPlugins[filepath.Base(p.Args[0])], folder}
 			}
 		}
 	}
-	if p.Container == "" {
+	if p.Container == "" && p.Part == "" {
 		p.Role = h.role(p.Args, bytes.Contains(groups, []byte(":"+h.Group+"/")))
 	}
 	return p, nil

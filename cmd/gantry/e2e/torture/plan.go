@@ -19,6 +19,7 @@ const (
 	Marathon   Victim = "marathon"
 	Chronos    Victim = "chronos"
 	Page       Victim = "page"
+	Images     Victim = "containerizer" // an agent's
 	Scheduler  Victim = "load scheduler"    // its connection breaks
 	Instance   Victim = "instance"          // of the demo; it is asked to leave
 	Everything Victim = "all but the tasks" // and then started anew
@@ -27,11 +28,11 @@ const (
 
 // leads are the victims of which each has its turn before any has a second one.
 var leads = []Victim{
-	Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Scheduler, Instance, Everything, Absent,
+	Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Scheduler, Instance, Everything, Absent,
 }
 
 // seconds are those that may be struck beside another, or once more.
-var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Scheduler}
+var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Scheduler}
 
 // partners are second victims that a first one has more often than others, as they do each other's work: those of the
 // same agent.

@@ -19,6 +19,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/api"
 	"github.com/gantry-project/gantry/kernel/auth"
 	"github.com/gantry-project/gantry/kernel/failpoint"
+	"github.com/gantry-project/gantry/kernel/host"
 	"github.com/gantry-project/gantry/kernel/keeper"
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/link"
@@ -59,19 +60,11 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	door, err := openDoor(cfg.path("agent", "executor.secret"), cfg.Cgroup)
+	prepare, err := cfg.containers(listener.Addr(), log)
 	if err != nil {
 		return err
 	}
-	measured, err := openGauge(cfg.Cgroup, log)
-	if err != nil {
-		return err
-	}
-	defer measured.close()
-	prepare := containers{workDir: cfg.WorkDir, fetchRoot: cfg.FetchRoot, fetchBytes: cfg.FetchBytes, cgroup: cfg.Cgroup, gauge: measured, endpoint: endpoint(listener.Addr()), door: door}
-	if prepare.old, err = prepare.list(); err != nil {
-		return err
-	}
+	defer prepare.gauge.close()
 	agent, err := run.NewAgent(ctx, run.AgentConfig{
 		Node: node.Config{Info: info, Version: version.String()},
 		Boot: boot, Home: cfg.home(),
@@ -79,15 +72,20 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		Dial:       cfg.dial(token),
 		Keeper:     cfg.connectKeeper,
 		Containers: prepare,
-		Doorkeeper: door,
-		Meter:      measured,
+		Doorkeeper: prepare.door,
+		Meter:      prepare.gauge,
 		KeepTasks:  cfg.KeepTasks,
 		Log:        log,
 	})
 	if err != nil {
 		return err
 	}
-	hangUp, err := cfg.serveHTTP(listener, agent)
+	plugins, err := cfg.runPlugins(ctx, prepare.images, log)
+	if err != nil {
+		return err
+	}
+	defer plugins.end()
+	hangUp, err := cfg.serveHTTP(listener, agent, plugins.status)
 	if err != nil {
 		return err
 	}
@@ -98,10 +96,69 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	go cfg.collector(prepare.live, log).run(ctx)
 	log.Info("agent is up", "listen", listener.Addr().String(), "masters", cfg.Masters, "cgroup", cfg.Cgroup)
 	err = agent.Run(ctx)
+	plugins.end()
 	if ctx.Err() != nil && !cfg.KeepTasks {
 		err = errors.Join(err, cfg.clean(context.WithoutCancel(ctx), prepare))
 	}
 	return err
+}
+
+// containers is what prepares tasks, with all that it needs.
+func (c *Config) containers(listening net.Addr, log *slog.Logger) (containers, error) {
+	all := containers{
+		workDir: c.WorkDir, fetchRoot: c.FetchRoot, fetchBytes: c.FetchBytes,
+		cgroup: c.Cgroup, endpoint: endpoint(listening),
+	}
+	var err error
+	if all.door, err = openDoor(c.path("agent", "executor.secret"), c.Cgroup); err != nil {
+		return all, err
+	}
+	if all.images, err = newImages(c.path("images"), c.manifest.Plugins, all.list, log); err != nil {
+		return all, err
+	}
+	if all.old, err = all.list(); err != nil {
+		return all, err
+	}
+	all.gauge, err = openGauge(c.Cgroup, log)
+	return all, err
+}
+
+// plugins are those of the agent, which run until end is called; that may come more than once.
+type plugins struct {
+	end    func()
+	status func() any
+}
+
+func (c *Config) runPlugins(ctx context.Context, sink host.ContainerizerSink, log *slog.Logger) (*plugins, error) {
+	if len(c.manifest.Plugins) == 0 {
+		return &plugins{end: func() {}}, nil
+	}
+	h, err := host.New(host.Config{
+		Manifest: c.manifest, BinDir: filepath.Join(c.BinDir, "plugins"), Dir: c.path("plugins"),
+		Cgroup: c.Cgroup + "/containerizers", Containerizers: sink, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range h.Problems() {
+		log.Error(p.String())
+	}
+	// They are needed for as long as the agent cleans up.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := h.Run(ctx); err != nil {
+			log.Warn("what the plugins left can't be removed", "error", err)
+		}
+	}()
+	return &plugins{
+		end: func() {
+			cancel()
+			<-ended
+		},
+		status: func() any { return h.Status() },
+	}, nil
 }
 
 // info describes the host.
@@ -177,7 +234,7 @@ func dialKeeper(ctx context.Context, dir string) (*keeper.Client, *keeperpb.Welc
 }
 
 // serveHTTP serves the agent's API until hangUp is called.
-func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err error) {
+func (c *Config) serveHTTP(l net.Listener, agent *run.Agent, plugins func() any) (hangUp func(), err error) {
 	if err := os.MkdirAll(c.path("slaves"), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of sandboxes: %w", err)
 	}
@@ -187,7 +244,7 @@ func (c *Config) serveHTTP(l net.Listener, agent *run.Agent) (hangUp func(), err
 	}
 	version := &mesos.VersionInfo{Version: proto.String(version.String())}
 	handler := api.NewAgent(api.AgentConfig{
-		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes,
+		State: agent, Executors: agent, Monitor: agent, Tracer: agent, Version: version, Sandboxes: sandboxes, Plugins: plugins,
 	})
 	server := api.NewServer(api.Secure(withMetrics(handler, agent.Metrics), api.SecureConfig{}))
 	ended := make(chan struct{})

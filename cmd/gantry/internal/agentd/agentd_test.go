@@ -18,6 +18,7 @@ import (
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/isolators/meter"
 	"github.com/gantry-project/gantry/kernel/node"
+	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -63,8 +64,8 @@ func TestSpec(t *testing.T) {
 			{Name: proto.String("A"), Value: proto.String("2")},
 		}},
 	})
-	spec, err := containers{cgroup: "/gantry-00000000"}.specOf(l, "/work/box")
-	if err != nil {
+	spec := containers{cgroup: "/gantry-00000000"}.specOf(l, "/work/box")
+	if err := become(spec, "root"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"A=2", "PATH=/bin", "MESOS_SANDBOX=/mnt/mesos/sandbox", "MESOS_TASK_ID=T", "MESOS_FRAMEWORK_ID=F"} {
@@ -89,15 +90,15 @@ func TestSpec(t *testing.T) {
 func TestUser(t *testing.T) {
 	l := launch(&mesos.CommandInfo{Value: proto.String("true")})
 	l.Framework.User = proto.String("nobody")
-	spec, err := containers{cgroup: "/gantry-00000000"}.specOf(l, "/box")
-	if err != nil {
+	spec := &containerpb.Spec{}
+	if err := become(spec, userOf(l, containers{}.programOf(l))); err != nil {
 		t.Fatal(err)
 	}
 	if spec.Uid == 0 || spec.Gid == 0 || len(spec.Capabilities) != 0 {
 		t.Errorf("nobody is %d:%d with %v", spec.Uid, spec.Gid, spec.Capabilities)
 	}
 	l.Task.Command.User = proto.String("nobody-of-this-name")
-	if _, err := (containers{cgroup: "/gantry-00000000"}).specOf(l, "/box"); err == nil || !strings.Contains(err.Error(), "nobody-of-this-name") {
+	if err := become(spec, userOf(l, containers{}.programOf(l))); err == nil || !strings.Contains(err.Error(), "nobody-of-this-name") {
 		t.Errorf("an unknown user: %v", err)
 	}
 }
@@ -213,7 +214,7 @@ func TestPrepareAndCleanUp(t *testing.T) {
 	measure := func() *gauge {
 		return &gauge{meter: meter.Files(features), parent: parent, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	}
-	c := containers{workDir: dir, fetchRoot: from, cgroup: parent, gauge: measure()}
+	c := containers{workDir: dir, fetchRoot: from, cgroup: parent, gauge: measure(), images: new(images)}
 	l := launch(&mesos.CommandInfo{
 		Value: proto.String("cat hello"),
 		Uris:  []*mesos.CommandInfo_URI{{Value: proto.String("file://" + from + "/hello")}},

@@ -50,6 +50,8 @@ func Command() *cobra.Command {
 	flags.StringVar(&c.FetchRoot, "fetch-root", "", "folder that tasks may fetch files from (default: none)")
 	flags.Int64Var(&c.FetchBytes, "fetch-bytes", sandbox.MaxFetchBytes, "how much one task may fetch and unpack")
 	flags.StringVar(&c.Keeper, "keeper", "", "path of gantry-keeper (default: beside this program)")
+	flags.StringVar(&c.Plugins, "plugins", "", "path of plugins.toml, whose containerizers prepare tasks with images (default: none)")
+	flags.StringVar(&c.BinDir, "bin-dir", "", "folder whose plugins/ has the plugins' programs (default: this program's)")
 	flags.StringVar(&c.Cgroup, "cgroup", "", "parent of the control groups (default: named after the work dir)")
 	flags.DurationVar(&c.GCDelay, "gc-delay", 7*24*time.Hour, "how long the sandbox of a task that ended stays; less when the disk is nearly full")
 	flags.BoolVar(&c.KeepTasks, "keep-tasks", false, "leave tasks running when the agent is stopped")

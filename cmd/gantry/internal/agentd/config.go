@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantry-project/gantry/isolators/cgroup"
 	"github.com/gantry-project/gantry/kernel/api"
+	"github.com/gantry-project/gantry/kernel/host"
 )
 
 // Config is what `gantry agent` can be told.
@@ -38,6 +39,10 @@ type Config struct {
 	FetchBytes int64
 	// Keeper is the path of gantry-keeper; empty: beside this program.
 	Keeper string
+	// Plugins is the path of plugins.toml, of which the agent runs the containerizers; empty: none.
+	Plugins string
+	// BinDir is the folder whose plugins/ has the plugins' programs; empty: this program's.
+	BinDir string
 	// Cgroup is the parent of the agent's control groups; empty: named after WorkDir.
 	Cgroup string
 	// GCDelay is how long the sandbox of a task that ended stays, if there is room.
@@ -49,6 +54,8 @@ type Config struct {
 
 	// ownCgroup says that the parent group is this agent's to remove.
 	ownCgroup bool
+	// manifest is the agents' part of what Plugins says.
+	manifest host.Manifest
 }
 
 // Validate completes the configuration, or says what is wrong with it.
@@ -77,6 +84,13 @@ func (c *Config) Validate() error {
 	if err := c.completePaths(); err != nil {
 		return err
 	}
+	if c.Plugins != "" {
+		manifest, err := host.Load(c.Plugins)
+		if err != nil {
+			return err
+		}
+		c.manifest = manifest.On(host.OnAgent)
+	}
 	if c.Cgroup == "" {
 		c.Cgroup, c.ownCgroup = cgroup.Name(c.WorkDir), true
 	}
@@ -87,12 +101,15 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) completePaths() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find gantry-keeper and the plugins: %w", err)
+	}
 	if c.Keeper == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("find gantry-keeper: %w", err)
-		}
 		c.Keeper = filepath.Join(filepath.Dir(self), "gantry-keeper")
+	}
+	if c.BinDir == "" {
+		c.BinDir = filepath.Dir(self)
 	}
 	if _, err := os.Stat(c.Keeper); err != nil {
 		return fmt.Errorf("--keeper: %w: build it with make, or say where it is", err)
@@ -100,7 +117,7 @@ func (c *Config) completePaths() error {
 	if c.TokenFile == "" {
 		c.TokenFile = filepath.Join(c.WorkDir, "agent.token")
 	}
-	for _, path := range []*string{&c.WorkDir, &c.TokenFile, &c.FetchRoot, &c.Keeper} {
+	for _, path := range []*string{&c.WorkDir, &c.TokenFile, &c.FetchRoot, &c.Keeper, &c.BinDir, &c.Plugins} {
 		if *path == "" {
 			continue
 		}

@@ -32,37 +32,55 @@ type containers struct {
 	endpoint string
 	door     doorkeeper
 	gauge    *gauge
+	images   *images
 	// old are the containers that were there when the agent started.
 	old []string
 }
 
-// Prepare makes the sandbox, fetches into it, and composes the root filesystem.
+// Prepare makes the sandbox, fetches into it, and makes the root filesystem: of an image, or
+// composed of the host's.
 func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Spec, error) {
 	if err := supported(l); err != nil {
 		return nil, err
 	}
 	box := filepath.Join(c.workDir, l.Sandbox)
-	spec, err := c.specOf(l, box)
-	if err != nil {
-		return nil, err
-	}
+	spec := c.specOf(l, box)
 	if err := c.own(l.Container, box); err != nil {
 		return nil, err
 	}
 	c.gauge.track(l.Container)
+	image, layered := rules.ImageOf(l.ContainerInfo())
+	var prepared *accepted
+	var err error
+	if layered {
+		prepared, err = c.dress(ctx, l, image, spec)
+	} else {
+		err = become(spec, userOf(l, c.programOf(l)))
+	}
+	if err != nil {
+		return nil, err
+	}
 	err = sandbox.Prepare(ctx, sandbox.Config{
 		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid), MaxBytes: c.fetchBytes,
 	}, c.programOf(l).command.GetUris())
 	if err != nil {
 		return nil, err
 	}
+	if layered {
+		return spec, c.layer(spec, box, prepared)
+	}
+	return spec, c.compose(spec, box)
+}
+
+// compose makes the root filesystem of a container without an image.
+func (c containers) compose(spec *containerpb.Spec, box string) error {
 	if err := rootfs.Compose(spec, c.roots(), box); err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.Symlink(spec.Rootfs, c.root(l.Container)); err != nil {
-		return nil, fmt.Errorf("note the container's root filesystem: %w", err)
+	if err := os.Symlink(spec.Rootfs, c.root(spec.Id)); err != nil {
+		return fmt.Errorf("note the container's root filesystem: %w", err)
 	}
-	return spec, nil
+	return nil
 }
 
 func supported(l node.Launch) error {
@@ -92,7 +110,13 @@ func (c containers) Cleanup(_ context.Context, container string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
+	_, noImage := os.Lstat(c.imageFolder(container))
+	err = errors.Join(err, os.RemoveAll(dir), c.gauge.untrack(container))
+	if noImage == nil {
+		// After the folder: a plugin that opens meanwhile looks who still has one, see settle.
+		c.images.cleanup(container)
+	}
+	return err
 }
 
 // Retain cleans up after the containers that were there when the agent started and are not

@@ -59,13 +59,13 @@ func (c containers) programOf(l node.Launch) program {
 }
 
 // specOf translates a program that is to run in sandbox, an absolute folder of the host; its
-// root filesystem is still to be composed.
-func (c containers) specOf(l node.Launch, sandbox string) (*containerpb.Spec, error) {
+// user and its root filesystem are still to be found.
+func (c containers) specOf(l node.Launch, sandbox string) *containerpb.Spec {
 	p := c.programOf(l)
-	spec := &containerpb.Spec{
+	return &containerpb.Spec{
 		Id:         l.Container,
 		Argv:       argv(p.command),
-		Env:        environment(l, p),
+		Env:        environment(l, p, nil),
 		Cwd:        rootfs.Sandbox,
 		Cgroup:     c.cgroup + "/containers/" + l.Container,
 		Limits:     limits(p.resources),
@@ -74,7 +74,6 @@ func (c containers) specOf(l node.Launch, sandbox string) (*containerpb.Spec, er
 		Hostname:   l.Container,
 		Labels:     p.labels,
 	}
-	return spec, become(spec, userOf(l, p))
 }
 
 // argv is how a command is run: by a shell, or as a program and its arguments, of which
@@ -119,14 +118,20 @@ func (c containers) agentOf(l node.Launch) string {
 	return agent
 }
 
-// environment has what every task can rely on, and then what its framework says, which wins.
-func environment(l node.Launch, p program) []string {
-	all := append([]variable{
-		{"PATH", defaultPath},
-		{"MESOS_SANDBOX", rootfs.Sandbox},
-		{"MESOS_FRAMEWORK_ID", l.Framework.GetId().GetValue()},
-		{"MESOS_CONTAINER_ID", l.Container},
-	}, p.env...)
+// environment has a path, what the image says, what every task can rely on, and then what its
+// framework says: the last of a name wins.
+func environment(l node.Launch, p program, image []string) []string {
+	all := []variable{{"PATH", defaultPath}}
+	for _, v := range image {
+		name, value, _ := strings.Cut(v, "=")
+		all = append(all, variable{name, value})
+	}
+	all = append(all,
+		variable{"MESOS_SANDBOX", rootfs.Sandbox},
+		variable{"MESOS_FRAMEWORK_ID", l.Framework.GetId().GetValue()},
+		variable{"MESOS_CONTAINER_ID", l.Container},
+	)
+	all = append(all, p.env...)
 	for _, v := range p.command.GetEnvironment().GetVariables() {
 		all = append(all, variable{v.GetName(), v.GetValue()})
 	}

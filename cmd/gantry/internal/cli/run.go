@@ -25,7 +25,8 @@ const exitNotRun = 125
 const runHelp = `Runs one task on the cluster, follows its output, and ends as it ended.
 
 The task's stdout goes to stdout and its stderr to stderr; on a terminal control characters are
-escaped, unless --raw is given. Ctrl-C ends the task. With --json the output goes to stderr and
+escaped, unless --raw is given. With --image the command runs on the programs of an image: in place
+of what the image would run, or that itself where there is no command. Ctrl-C ends the task. With --json the output goes to stderr and
 one object that tells how the task ended goes to stdout.
 
 Exit status: that of the task; 128 and the signal's number when a signal ended it (137 when it
@@ -39,6 +40,7 @@ type job struct {
 	memMB float64
 	env   []string // NAME=VALUE
 	uris  []string
+	image string        // empty: the host's own programs
 	wait  time.Duration // for an agent with room
 	raw   bool
 }
@@ -50,9 +52,11 @@ func (s *session) runCommand() *cobra.Command {
 		Short: "Run one task: its output and exit status become yours",
 		Long:  runHelp,
 		Example: `  gantry run -- sh -c 'echo hi; exit 3'
+  gantry run --image debian:12-slim -- cat /etc/os-release
+  gantry run --image docker-archive:/srv/images/app.tar
   gantry run --cpus 1 --mem 256 --env LEVEL=9 -- sh -c 'seq 1000000 | gzip -$LEVEL | wc -c'`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && j.image == "" {
 				return errors.New("there is no command to run: gantry run -- COMMAND [ARGUMENT...]")
 			}
 			return j.validate()
@@ -75,6 +79,7 @@ func (s *session) runCommand() *cobra.Command {
 	flags.Float64Var(&j.memMB, "mem", 32, "memory in MB; a task that wants more is ended")
 	flags.StringArrayVarP(&j.env, "env", "e", nil, "NAME=VALUE for its environment, any number of times")
 	flags.StringArrayVar(&j.uris, "uri", nil, "file to fetch into its sandbox, file:///PATH below the agents' fetch root")
+	flags.StringVar(&j.image, "image", "", "NAME[:TAG] in a registry, oci:/PATH[:TAG] or docker-archive:/PATH[:NAME]")
 	flags.DurationVar(&j.wait, "wait", 30*time.Second, "how long to wait for an agent with room")
 	flags.BoolVar(&j.raw, "raw", false, "pass control characters on to the terminal")
 	s.jsonFlag(c)
@@ -104,7 +109,7 @@ func (s *session) runJob(ctx context.Context, j job) error {
 		return err
 	}
 	if j.name == "" {
-		j.name = path.Base(j.argv[0])
+		j.name = path.Base(append(j.argv, j.image)[0])
 	}
 	// Not ctx: its end is the person's Ctrl-C, after which the task is ended in good order.
 	conversation, hangUp := context.WithCancel(context.WithoutCancel(ctx))

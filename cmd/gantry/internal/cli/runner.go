@@ -194,9 +194,9 @@ func (r *runner) suppress(ctx context.Context) error {
 }
 
 func (r *runner) taskInfo(offer *mesos.Offer, resources []*mesos.Resource) *mesos.TaskInfo {
-	command := &mesos.CommandInfo{
-		Shell: proto.Bool(false), Value: proto.String(r.job.argv[0]), Arguments: r.job.argv,
-		Environment: &mesos.Environment{},
+	command := &mesos.CommandInfo{Shell: proto.Bool(false), Environment: &mesos.Environment{}}
+	if len(r.job.argv) > 0 {
+		command.Value, command.Arguments = proto.String(r.job.argv[0]), r.job.argv
 	}
 	for _, pair := range r.job.env {
 		key, value, _ := strings.Cut(pair, "=")
@@ -208,7 +208,20 @@ func (r *runner) taskInfo(offer *mesos.Offer, resources []*mesos.Resource) *meso
 	}
 	return &mesos.TaskInfo{
 		Name: &r.job.name, TaskId: &mesos.TaskID{Value: &r.task}, AgentId: offer.AgentId,
-		Resources: resources, Command: command,
+		Resources: resources, Command: command, Container: containerOf(r.job.image),
+	}
+}
+
+// containerOf asks for the image, if there is one.
+func containerOf(image string) *mesos.ContainerInfo {
+	if image == "" {
+		return nil
+	}
+	return &mesos.ContainerInfo{
+		Type: mesos.ContainerInfo_MESOS.Enum(),
+		Mesos: &mesos.ContainerInfo_MesosInfo{Image: &mesos.Image{
+			Type: mesos.Image_DOCKER.Enum(), Docker: &mesos.Image_Docker{Name: &image},
+		}},
 	}
 }
 

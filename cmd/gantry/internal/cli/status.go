@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"sort"
 	"strconv"
@@ -221,6 +222,7 @@ func yes(b bool) string {
 
 func (s *session) pluginCommand() *cobra.Command {
 	group := parent("plugin", "The plugins of the cluster")
+	var agent string
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "Which plugins run, and why one does not",
@@ -230,7 +232,11 @@ func (s *session) pluginCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plugins, err := c.Plugins(cmd.Context())
+			ask := c.Plugins
+			if agent != "" {
+				ask = func(ctx context.Context) ([]client.Plugin, error) { return c.AgentPlugins(ctx, agent) }
+			}
+			plugins, err := ask(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -242,6 +248,7 @@ func (s *session) pluginCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&agent, "agent", "", "HOST:PORT of an agent, whose containerizers are to be shown in place of the master's plugins")
 	s.jsonFlag(c)
 	group.AddCommand(c)
 	return group

@@ -166,6 +166,9 @@ func drawTrace(t *table, v *traceView) {
 		if step.State != "" {
 			name += " " + stateWord(step.State)
 		}
+		if step.Detail != "" {
+			name += " " + step.Detail
+		}
 		by := step.By
 		if by == "framework" && v.Framework != "" {
 			by += " " + v.Framework

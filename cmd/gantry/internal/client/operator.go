@@ -65,6 +65,13 @@ func (c *Client) Plugins(ctx context.Context) ([]Plugin, error) {
 	return list, err
 }
 
+// AgentPlugins returns the plugins of the agent at HOST:PORT, in the order of plugins.toml.
+func (c *Client) AgentPlugins(ctx context.Context, agent string) ([]Plugin, error) {
+	var list []Plugin
+	err := c.rest(ctx, request{method: http.MethodGet, address: agent, path: "/gantry/v1/plugins"}, nil, &list)
+	return list, err
+}
+
 // KillTask asks the master to end a task, whoever its framework is. The task ends later, or is not known any more.
 func (c *Client) KillTask(ctx context.Context, framework, task string) error {
 	body := map[string]string{"framework_id": framework, "task_id": task}
@@ -131,6 +138,9 @@ type Mark struct {
 
 	// State is that of the status which the step is about; empty if it is about none.
 	State string `json:"state,omitempty"`
+
+	// Detail is more about it, like the digest of the image that was prepared; mostly empty.
+	Detail string `json:"detail,omitempty"`
 
 	// By is who did it: "allocator", "framework", "master", "agent" or "keeper".
 	By string `json:"by"`

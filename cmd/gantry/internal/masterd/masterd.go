@@ -54,7 +54,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	}
 	var err error
 	s.host, err = host.New(host.Config{
-		Manifest:      cfg.manifest,
+		Manifest:      cfg.manifest.On(host.OnMaster),
 		BinDir:        filepath.Join(cfg.BinDir, "plugins"),
 		Dir:           filepath.Join(cfg.WorkDir, "plugins"),
 		Cgroup:        cfg.Cgroup + "/plugins",

@@ -308,6 +308,8 @@ func (u *cluster) agentArgs(i int, master, listen string) ([]string, error) {
 		"--token-file", u.path("agent.token"),
 		"--fetch-root", u.path("artifacts"),
 		"--keeper", u.keeper(),
+		"--plugins", u.Plugins,
+		"--bin-dir", u.binDir(),
 		"--cgroup", cgroup,
 		"--publish", u.path("run", name+".json"),
 	}

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -101,6 +102,39 @@ func TestTaskInfo(t *testing.T) {
 	}
 	if uri := info.GetCommand().GetUris()[0]; uri.GetOutputFile() != "z" || !uri.GetExtract() {
 		t.Errorf("the artifact is %v", uri)
+	}
+}
+
+func TestTaskInfoOfAnImage(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"container": {"docker": {"image": "redis:7"}}}`:                                                 `type:DOCKER docker:{image:"redis:7" network:HOST force_pull_image:false} | shell:false`,
+		`{"args": ["-v"], "container": {"docker": {"image": "redis:7", "network": "HOST"}}}`:              `type:DOCKER docker:{image:"redis:7" network:HOST force_pull_image:false} | shell:false arguments:"-v"`,
+		`{"cmd": "redis -v", "container": {"type": "MESOS", "docker": {"image": "oci:/srv/redis"}}}`:      `type:MESOS mesos:{image:{type:DOCKER docker:{name:"oci:/srv/redis"} cached:true}} | shell:true value:"redis -v"`,
+		`{"cmd": "x1", "container": {"type": "MESOS", "docker": {"image": "a", "forcePullImage": true}}}`: `type:MESOS mesos:{image:{type:DOCKER docker:{name:"a"} cached:false}} | shell:true value:"x1"`,
+		`{"cmd": "x1", "container": {"type": "MESOS"}}`:                                                   `<nil> | shell:true value:"x1"`,
+		`{"cmd": "x1", "container": {}}`:                                                                  `<nil> | shell:true value:"x1"`,
+	} {
+		patch, err := definition.ParsePatch([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := patch.Apply(definition.Initial("/a"), "*")
+		if err != nil {
+			t.Errorf("%s: %v", body, err)
+			continue
+		}
+		info := (&instance{spec: &spec, life: life{Ports: []int{31000}}}).taskInfo(nil)
+		for _, v := range info.Command.Environment.Variables {
+			if v.GetName() == "MARATHON_APP_DOCKER_IMAGE" && v.GetValue() != spec.Container.Docker.Image {
+				t.Errorf("%s: it is told that its image is %s", body, v.GetValue())
+			}
+		}
+		info.Command.Environment = nil
+		// The text form has spaces at random.
+		plain := func(text string) string { return strings.Join(strings.Fields(text), " ") }
+		if got := plain(fmt.Sprintf("%v | %v", info.Container, info.Command)); got != want {
+			t.Errorf("%s: the task is\n%s, not\n%s", body, got, want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gantry-project/gantry/plugins/framework/marathon/definition"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
@@ -19,6 +20,7 @@ func (i *instance) taskInfo(resources []*mesos.Resource) *mesos.TaskInfo {
 		AgentId:   &mesos.AgentID{Value: new(i.Agent)},
 		Resources: resources,
 		Command:   i.command(),
+		Container: container(spec.Container),
 		Labels:    labels(spec.Labels),
 		Discovery: i.discovery(),
 	}
@@ -31,9 +33,12 @@ func (i *instance) taskInfo(resources []*mesos.Resource) *mesos.TaskInfo {
 func (i *instance) command() *mesos.CommandInfo {
 	spec := i.spec
 	c := &mesos.CommandInfo{Environment: &mesos.Environment{}}
-	if spec.Cmd != "" {
+	switch {
+	case spec.Cmd != "":
 		c.Shell, c.Value = new(true), new(spec.Cmd)
-	} else {
+	case spec.HasImage(): // the image says what runs, with these arguments if there are any
+		c.Shell, c.Arguments = new(false), spec.Args
+	default:
 		c.Shell, c.Value, c.Arguments = new(false), new(spec.Args[0]), spec.Args
 	}
 	if spec.User != "" {
@@ -53,6 +58,22 @@ func (i *instance) command() *mesos.CommandInfo {
 		c.Environment.Variables = append(c.Environment.Variables, &mesos.Environment_Variable{Name: new(name), Value: new(env[name])})
 	}
 	return c
+}
+
+// container asks for the image, if there is one.
+func container(c *definition.Container) *mesos.ContainerInfo {
+	switch {
+	case c == nil || c.Docker == nil:
+		return nil
+	case c.Type == definition.DockerContainer:
+		return &mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(), Docker: &mesos.ContainerInfo_DockerInfo{
+			Image: new(c.Docker.Image), ForcePullImage: new(c.Docker.ForcePullImage),
+			Network: mesos.ContainerInfo_DockerInfo_HOST.Enum(),
+		}}
+	}
+	return &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Mesos: &mesos.ContainerInfo_MesosInfo{Image: &mesos.Image{
+		Type: mesos.Image_DOCKER.Enum(), Docker: &mesos.Image_Docker{Name: new(c.Docker.Image)}, Cached: new(!c.Docker.ForcePullImage),
+	}}}
 }
 
 // maxEnvironmentLabel bounds the labels that become variables.
@@ -84,6 +105,9 @@ func (i *instance) environment() map[string]string {
 		}
 	}
 	env["MARATHON_APP_LABELS"] = strings.Join(names, " ")
+	if spec.HasImage() {
+		env["MARATHON_APP_DOCKER_IMAGE"] = spec.Container.Docker.Image
+	}
 	i.portVariables(env)
 	maps.Copy(env, spec.Env)
 	return env

@@ -257,7 +257,7 @@ func expected(t reflect.Type) string {
 
 // known are the members of App that a client may set.
 var known = []string{
-	"cmd", "args", "user", "env", "instances", "cpus", "mem", "disk", "constraints", "fetch",
+	"cmd", "args", "container", "user", "env", "instances", "cpus", "mem", "disk", "constraints", "fetch",
 	"portDefinitions", "requirePorts", "backoffSeconds", "backoffFactor", "maxLaunchDelaySeconds",
 	"healthChecks", "labels", "upgradeStrategy", "killSelection", "unreachableStrategy", "taskKillGracePeriodSeconds",
 }
@@ -278,6 +278,9 @@ func (p Patch) translate(bad *InvalidError) map[string]any {
 	for _, key := range known {
 		if value, ok := p[key]; ok {
 			tree[key] = filled(value, nested[key])
+			if key == "container" {
+				tree[key] = containerOf(value)
+			}
 		}
 	}
 	if uris, ok := p["uris"].([]any); ok {

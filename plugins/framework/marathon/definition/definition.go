@@ -16,10 +16,13 @@ import (
 type App struct {
 	// ID is absolute: /group/name.
 	ID string `json:"id"`
-	// Exactly one of Cmd (for the shell) and Args (argv) is set.
+	// Exactly one of Cmd (for the shell) and Args (argv) is set, or none where an image says
+	// what to run.
 	Cmd  string   `json:"cmd,omitempty"`
 	Args []string `json:"args,omitempty"`
-	// User runs the task; empty means the framework's.
+	// Container is nil for the programs of the agent's host.
+	Container *Container `json:"container,omitempty"`
+	// User runs the task; empty means the image's, or else the framework's.
 	User      string            `json:"user,omitempty"`
 	Env       map[string]string `json:"env"`
 	Instances int               `json:"instances"`

@@ -32,7 +32,6 @@ var (
 // refused are members that this version knows but does not honour, with what to do.
 // They pass while they say nothing: empty, zero or false.
 var refused = map[string]string{
-	"container":         "containers, images and volumes are not supported yet; leave it out to run the command in a root filesystem made of the agent's own programs",
 	"gpus":              "GPUs are not supported yet; leave it out",
 	"check":             "checks run by the agent are not supported yet; use healthChecks with protocol HTTP or TCP",
 	"readinessChecks":   "readiness checks are not supported yet; a health check also holds up a rolling update",
@@ -53,6 +52,8 @@ func (p Patch) refuse(bad *InvalidError, role string) {
 			bad.Add("/"+key, "%s", text)
 		}
 		switch key {
+		case "container":
+			refuseContainer(value, bad)
 		case "executor":
 			if value != "" && value != "//cmd" {
 				bad.Add("/executor", "custom executors are not supported yet; leave it out")
@@ -122,6 +123,7 @@ func refuseSecrets(value any, bad *InvalidError) {
 func (a *App) validate(bad *InvalidError) {
 	validateID(a.ID, bad)
 	a.validateCommand(bad)
+	a.validateContainer(bad)
 	a.validateSize(bad)
 	a.validatePorts(bad)
 	a.validateChecks(bad)
@@ -150,7 +152,8 @@ func validateID(id string, bad *InvalidError) {
 }
 
 func (a *App) validateCommand(bad *InvalidError) {
-	if (a.Cmd != "") == (len(a.Args) > 0) {
+	cmd, args := a.Cmd != "", len(a.Args) > 0
+	if cmd && args || !cmd && !args && !a.HasImage() {
 		bad.Add("/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
 	}
 	if len(a.Cmd) == 1 {

@@ -60,7 +60,9 @@ type Spec struct {
 	// Links are symlinks made in the rootfs before it turns read-only: path to target.
 	Links map[string]string `protobuf:"bytes,19,rep,name=links,proto3" json:"links,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Labels travel with the container and its exit record, unread by the keeper.
-	Labels        map[string]string `protobuf:"bytes,18,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,18,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Overlay, where it is set, is mounted at rootfs, for the container alone to see.
+	Overlay       *Overlay `protobuf:"bytes,20,opt,name=overlay,proto3" json:"overlay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +230,78 @@ func (x *Spec) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *Spec) GetOverlay() *Overlay {
+	if x != nil {
+		return x.Overlay
+	}
+	return nil
+}
+
+// Overlay is a root filesystem of layers that others may share, and one that is the
+// container's. It is mounted nosuid and nodev in the container's own mount namespace, and
+// so is gone when the container is, whatever else has died.
+type Overlay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lower are absolute host directories, the topmost first: 1 to 128.
+	Lower []string `protobuf:"bytes,1,rep,name=lower,proto3" json:"lower,omitempty"`
+	// Upper takes what is written; work is empty, on the same filesystem. Both are absolute.
+	Upper         string `protobuf:"bytes,2,opt,name=upper,proto3" json:"upper,omitempty"`
+	Work          string `protobuf:"bytes,3,opt,name=work,proto3" json:"work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Overlay) Reset() {
+	*x = Overlay{}
+	mi := &file_gantry_container_v1_container_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Overlay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Overlay) ProtoMessage() {}
+
+func (x *Overlay) ProtoReflect() protoreflect.Message {
+	mi := &file_gantry_container_v1_container_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
+func (*Overlay) Descriptor() ([]byte, []int) {
+	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Overlay) GetLower() []string {
+	if x != nil {
+		return x.Lower
+	}
+	return nil
+}
+
+func (x *Overlay) GetUpper() string {
+	if x != nil {
+		return x.Upper
+	}
+	return ""
+}
+
+func (x *Overlay) GetWork() string {
+	if x != nil {
+		return x.Work
+	}
+	return ""
+}
+
 // Mount is one mount inside the container.
 type Mount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,7 +319,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_gantry_container_v1_container_proto_msgTypes[1]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +331,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_gantry_container_v1_container_proto_msgTypes[1]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +344,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{1}
+	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Mount) GetSource() string {
@@ -316,7 +390,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_gantry_container_v1_container_proto_msgTypes[2]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +402,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_gantry_container_v1_container_proto_msgTypes[2]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +415,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{2}
+	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Limits) GetCpuMilli() int64 {
@@ -384,7 +458,7 @@ type Rlimit struct {
 
 func (x *Rlimit) Reset() {
 	*x = Rlimit{}
-	mi := &file_gantry_container_v1_container_proto_msgTypes[3]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +470,7 @@ func (x *Rlimit) String() string {
 func (*Rlimit) ProtoMessage() {}
 
 func (x *Rlimit) ProtoReflect() protoreflect.Message {
-	mi := &file_gantry_container_v1_container_proto_msgTypes[3]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +483,7 @@ func (x *Rlimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rlimit.ProtoReflect.Descriptor instead.
 func (*Rlimit) Descriptor() ([]byte, []int) {
-	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{3}
+	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Rlimit) GetName() string {
@@ -462,7 +536,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_gantry_container_v1_container_proto_msgTypes[4]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +548,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_gantry_container_v1_container_proto_msgTypes[4]
+	mi := &file_gantry_container_v1_container_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +561,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{4}
+	return file_gantry_container_v1_container_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Exit) GetContainerId() string {
@@ -571,7 +645,7 @@ var File_gantry_container_v1_container_proto protoreflect.FileDescriptor
 
 const file_gantry_container_v1_container_proto_rawDesc = "" +
 	"\n" +
-	"#gantry/container/v1/container.proto\x12\x13gantry.container.v1\"\x86\x06\n" +
+	"#gantry/container/v1/container.proto\x12\x13gantry.container.v1\"\xbe\x06\n" +
 	"\x04Spec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12\x10\n" +
@@ -594,14 +668,19 @@ const file_gantry_container_v1_container_proto_rawDesc = "" +
 	"\arlimits\x18\x10 \x03(\v2\x1b.gantry.container.v1.RlimitR\arlimits\x12\x1a\n" +
 	"\bhostname\x18\x11 \x01(\tR\bhostname\x12:\n" +
 	"\x05links\x18\x13 \x03(\v2$.gantry.container.v1.Spec.LinksEntryR\x05links\x12=\n" +
-	"\x06labels\x18\x12 \x03(\v2%.gantry.container.v1.Spec.LabelsEntryR\x06labels\x1a8\n" +
+	"\x06labels\x18\x12 \x03(\v2%.gantry.container.v1.Spec.LabelsEntryR\x06labels\x126\n" +
+	"\aoverlay\x18\x14 \x01(\v2\x1c.gantry.container.v1.OverlayR\aoverlay\x1a8\n" +
 	"\n" +
 	"LinksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"e\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
+	"\aOverlay\x12\x14\n" +
+	"\x05lower\x18\x01 \x03(\tR\x05lower\x12\x14\n" +
+	"\x05upper\x18\x02 \x01(\tR\x05upper\x12\x12\n" +
+	"\x04work\x18\x03 \x01(\tR\x04work\"e\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x12\n" +
@@ -646,29 +725,31 @@ func file_gantry_container_v1_container_proto_rawDescGZIP() []byte {
 	return file_gantry_container_v1_container_proto_rawDescData
 }
 
-var file_gantry_container_v1_container_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_gantry_container_v1_container_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_gantry_container_v1_container_proto_goTypes = []any{
-	(*Spec)(nil),   // 0: gantry.container.v1.Spec
-	(*Mount)(nil),  // 1: gantry.container.v1.Mount
-	(*Limits)(nil), // 2: gantry.container.v1.Limits
-	(*Rlimit)(nil), // 3: gantry.container.v1.Rlimit
-	(*Exit)(nil),   // 4: gantry.container.v1.Exit
-	nil,            // 5: gantry.container.v1.Spec.LinksEntry
-	nil,            // 6: gantry.container.v1.Spec.LabelsEntry
-	nil,            // 7: gantry.container.v1.Exit.LabelsEntry
+	(*Spec)(nil),    // 0: gantry.container.v1.Spec
+	(*Overlay)(nil), // 1: gantry.container.v1.Overlay
+	(*Mount)(nil),   // 2: gantry.container.v1.Mount
+	(*Limits)(nil),  // 3: gantry.container.v1.Limits
+	(*Rlimit)(nil),  // 4: gantry.container.v1.Rlimit
+	(*Exit)(nil),    // 5: gantry.container.v1.Exit
+	nil,             // 6: gantry.container.v1.Spec.LinksEntry
+	nil,             // 7: gantry.container.v1.Spec.LabelsEntry
+	nil,             // 8: gantry.container.v1.Exit.LabelsEntry
 }
 var file_gantry_container_v1_container_proto_depIdxs = []int32{
-	1, // 0: gantry.container.v1.Spec.mounts:type_name -> gantry.container.v1.Mount
-	2, // 1: gantry.container.v1.Spec.limits:type_name -> gantry.container.v1.Limits
-	3, // 2: gantry.container.v1.Spec.rlimits:type_name -> gantry.container.v1.Rlimit
-	5, // 3: gantry.container.v1.Spec.links:type_name -> gantry.container.v1.Spec.LinksEntry
-	6, // 4: gantry.container.v1.Spec.labels:type_name -> gantry.container.v1.Spec.LabelsEntry
-	7, // 5: gantry.container.v1.Exit.labels:type_name -> gantry.container.v1.Exit.LabelsEntry
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 0: gantry.container.v1.Spec.mounts:type_name -> gantry.container.v1.Mount
+	3, // 1: gantry.container.v1.Spec.limits:type_name -> gantry.container.v1.Limits
+	4, // 2: gantry.container.v1.Spec.rlimits:type_name -> gantry.container.v1.Rlimit
+	6, // 3: gantry.container.v1.Spec.links:type_name -> gantry.container.v1.Spec.LinksEntry
+	7, // 4: gantry.container.v1.Spec.labels:type_name -> gantry.container.v1.Spec.LabelsEntry
+	1, // 5: gantry.container.v1.Spec.overlay:type_name -> gantry.container.v1.Overlay
+	8, // 6: gantry.container.v1.Exit.labels:type_name -> gantry.container.v1.Exit.LabelsEntry
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_gantry_container_v1_container_proto_init() }
@@ -682,7 +763,7 @@ func file_gantry_container_v1_container_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gantry_container_v1_container_proto_rawDesc), len(file_gantry_container_v1_container_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
