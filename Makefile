@@ -31,6 +31,10 @@ build: deps
 	@if command -v clang >/dev/null && command -v wasm-ld >/dev/null; then \
 		echo "examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm"; examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm; \
 		else echo "without clang and lld there is no bin/plugins/firstfit.wasm (an example)"; fi
+	GOOS=wasip1 GOARCH=wasm go build -ldflags '-s -w' -o bin/examples/sum.wasm ./examples/wasm-task-go
+	@if command -v clang >/dev/null && command -v wasm-ld >/dev/null && test -f /usr/lib/wasm32-wasi/libc.a; then \
+		echo "examples/wasm-task-c/build.sh bin/examples/tally.wasm"; examples/wasm-task-c/build.sh bin/examples/tally.wasm; \
+		else echo "without clang, lld and wasi-libc there is no bin/examples/tally.wasm (an example)"; fi
 
 # A cluster on this machine: make up ARGS='--work-dir /tmp/two --listen 127.0.0.1:0'
 up: build
