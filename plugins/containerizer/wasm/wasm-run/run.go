@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	goruntime "runtime"
+	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
@@ -19,6 +22,7 @@ import (
 // run runs the module in a file until it ends, and returns the exit status and what there is to
 // say of it.
 func (o options) run(ctx context.Context, file string, args []string) (int, error) {
+	endOn(syscall.SIGTERM)
 	code, err := os.ReadFile(file)
 	if err != nil {
 		return statusNotRun, fmt.Errorf("read the module: %w", err)
@@ -34,6 +38,7 @@ func (o options) run(ctx context.Context, file string, args []string) (int, erro
 	if _, err := wasi.Instantiate(ctx, r); err != nil {
 		return statusNotRun, fmt.Errorf("prepare %s: %w", wasi.ModuleName, err)
 	}
+	debug.FreeOSMemory() // what it took to load the module is the module's now
 	files := wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(&files{root: root}, "/")
 	config := wazero.NewModuleConfig().WithName("").WithArgs(args...).
 		WithStdout(os.Stdout).WithStderr(os.Stderr).WithFSConfig(files).
@@ -44,6 +49,19 @@ func (o options) run(ctx context.Context, file string, args []string) (int, erro
 	}
 	_, err = r.InstantiateModule(experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserve)), compiled, config)
 	return ending(err)
+}
+
+// endOn ends this process with the status that a shell tells of one that a signal ended: in a
+// container, where it is the first, its own handling would be another status. A module that is
+// busy may hold this up for a collection of garbage; then it is killed, as all who don't end are.
+func endOn(s syscall.Signal) {
+	goruntime.GOMAXPROCS(max(2, goruntime.GOMAXPROCS(0))) // one beside the module's
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, s)
+	go func() {
+		<-told
+		os.Exit(128 + int(s))
+	}()
 }
 
 // load compiles the module, or finds its machine code. Where there is none for this processor,
