@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -63,6 +64,9 @@ func (o options) check(ctx context.Context, code []byte) (facts, error) {
 	if err != nil {
 		return facts{}, err
 	}
+	if err := checkCounts(code); err != nil {
+		return facts{}, fmt.Errorf("this is no WASM module that can run here: %w", err)
+	}
 	compiled, err := r.CompileModule(ctx, code)
 	if err != nil {
 		return facts{}, fmt.Errorf("this is no WASM module that can run here: %w", err)
@@ -80,6 +84,37 @@ func (o options) check(ctx context.Context, code []byte) (facts, error) {
 	}
 	return found, nil
 }
+
+// headerBytes come before the sections.
+const headerBytes = 8
+
+// checkCounts refuses sections that say that they have more entries than they have bytes: the
+// library would make room for them before it looks.
+func checkCounts(code []byte) error {
+	for rest := code[min(headerBytes, len(code)):]; len(rest) > 0; {
+		size, n := binary.Uvarint(rest[1:])
+		if n <= 0 || size > uint64(len(rest)-1-n) {
+			return fmt.Errorf("section %d is cut off", rest[0])
+		}
+		id, section := rest[0], rest[1+n:][:size]
+		rest = rest[1+n:][size:]
+		if id == customSection || id == startSection || id == countSection {
+			continue // these begin otherwise
+		}
+		if entries, _ := binary.Uvarint(section); entries > size {
+			return fmt.Errorf("section %d has %d bytes, and %d entries are too many for that", id, size, entries)
+		}
+	}
+	return nil
+}
+
+// Sections, as they are numbered.
+const (
+	customSection = 0
+	importSection = 2
+	startSection  = 8
+	countSection  = 12
+)
 
 // maxNamed bounds how many imports an error names.
 const maxNamed = 5
@@ -135,7 +170,7 @@ var kinds = []string{"function", "table", "memory", "global", "tag"}
 // is valid: it has been compiled.
 func checkOthers(code []byte) error {
 	var missing []string
-	r := reader{code: code, at: 8}
+	r := reader{code: code, at: headerBytes}
 	for !r.done() {
 		id, size := r.byte(), r.number()
 		if id != importSection {
@@ -152,8 +187,6 @@ func checkOthers(code []byte) error {
 	}
 	return refuse(missing)
 }
-
-const importSection = 2
 
 // reader reads a valid module.
 type reader struct {

@@ -23,6 +23,7 @@ func TestCheck(t *testing.T) {
 		"global":           {assemble(guest{imports: [][]byte{imported("env", "secret", 3, 0x7f, 0)}}), `imports "env.secret (a global)"`},
 		"table":            {assemble(guest{imports: [][]byte{imported("env", "calls", 1, 0x70, 1, 1, 2)}}), `imports "env.calls (a table)"`},
 		"memory":           {assemble(guest{memory: []byte{0, 1}, imports: [][]byte{memory}}), "no WASM module"}, // a second one
+		"many imports":     {[]byte("\x00asm\x01\x00\x00\x00\x02\x05\xff\xff\xff\x7f0"), "section 2 has 5 bytes, and 268435455 entries are too many for that"},
 		"library":          {assemble(guest{name: "_initialize"}), "does not export _start"},
 		"hidden memory":    {assemble(guest{hidden: true}), "does not export its memory"},
 		"bad code":         {assemble(guest{start: []byte{0x6a}}), "no WASM module"},
