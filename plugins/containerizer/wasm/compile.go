@@ -66,7 +66,7 @@ func (s *store) compile(name string, code *os.File) error {
 	if err != nil {
 		return fmt.Errorf("keep the module's machine code: %w", err)
 	}
-	return s.collect()
+	return nil
 }
 
 // machineCode has the module compiled into dir, which it makes.

@@ -165,7 +165,14 @@ func TestPrepare(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// One that does not live any more is forgotten at the next start.
+	// One that does not live any more is forgotten at the next start, and so is a runner that nobody has.
+	mustDo(t, os.Mkdir(p.store.path(runnersDir, strings.Repeat("0", 64)), 0o755))
+	mustDo(t, os.Mkdir(p.store.path(runnersDir, strings.Repeat("1", 64)), 0o755))
+	mustDo(t, p.store.hold("c3", strings.Repeat("7", 64)+ofRunner(strings.Repeat("1", 64))))
+	p = start(t, folder, "", "c3")
+	if got := p.names(t, runnersDir); len(got) != 2 || slices.Contains(got, strings.Repeat("0", 64)) {
+		t.Error(got)
+	}
 	p = start(t, folder, "")
 	if got := p.names(t, heldDir); len(got) > 0 {
 		t.Error(got)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -96,6 +97,9 @@ func openStore(folder, runner string, c config, containers []string, log *slog.L
 			}
 		}
 	}
+	if err := s.collectRunners(); err != nil {
+		return nil, fmt.Errorf("collect runners: %w", err)
+	}
 	return s, s.collect()
 }
 
@@ -153,7 +157,7 @@ func (s *store) ensure(ctx context.Context, container string, in io.Reader) (mod
 	if err != nil {
 		return module{}, fmt.Errorf("keep the module: %w", err)
 	}
-	m := module{digest: digest, name: digest + "-" + s.runner[:16]}
+	m := module{digest: digest, name: digest + ofRunner(s.runner)}
 	if err := s.hold(container, m.name); err != nil {
 		return module{}, err
 	}
@@ -189,7 +193,12 @@ func (s *store) compileOnce(ctx context.Context, name, code string) error {
 		s.busy[name] = c
 		go func() {
 			defer f.Close()
+			began := time.Now()
 			c.err = s.compile(name, f)
+			s.log.Info("a module was compiled", "module", name, "took", time.Since(began), "error", c.err)
+			if err := s.collect(); err != nil {
+				s.log.Warn("the store of modules may grow", "error", err)
+			}
 			s.mu.Lock()
 			delete(s.busy, name)
 			s.mu.Unlock()
@@ -252,12 +261,7 @@ func (s *store) collect() error {
 	if err != nil {
 		return fmt.Errorf("collect modules: %w", err)
 	}
-	held := map[string]bool{}
-	containers, err := os.ReadDir(s.path(heldDir))
-	for _, c := range containers {
-		name, failed := os.Readlink(s.path(heldDir, c.Name()))
-		held[name], err = true, errors.Join(err, failed)
-	}
+	held, err := s.held()
 	if err != nil {
 		return fmt.Errorf("collect modules: %w", err)
 	}
@@ -270,17 +274,57 @@ func (s *store) collect() error {
 		if sum <= s.config.CacheMB<<20 {
 			break
 		}
-		if held[k.name] {
+		if slices.Contains(held, k.name) {
 			continue
 		}
-		// By a rename, so that half of it is not found.
-		gone := s.path(begunDir, k.name)
-		if err := errors.Join(os.Rename(s.path(modulesDir, k.name), gone), os.RemoveAll(gone)); err != nil {
+		if err := s.discard(s.path(modulesDir, k.name)); err != nil {
 			return fmt.Errorf("collect modules: %w", err)
 		}
 		sum -= k.bytes
 	}
 	return nil
+}
+
+// collectRunners removes those of earlier versions that no container has.
+func (s *store) collectRunners() error {
+	held, err := s.held()
+	if err != nil {
+		return err
+	}
+	runners, err := os.ReadDir(s.path(runnersDir))
+	if err != nil {
+		return err
+	}
+	for _, r := range runners {
+		used := func(name string) bool { return strings.HasSuffix(name, ofRunner(r.Name())) }
+		if r.Name() != s.runner && !slices.ContainsFunc(held, used) {
+			err = errors.Join(err, s.discard(s.path(runnersDir, r.Name())))
+		}
+	}
+	return err
+}
+
+// ofRunner is how the names of modules end that were compiled by a runner.
+func ofRunner(digest string) string { return "-" + digest[:min(16, len(digest))] }
+
+// held are the modules that containers hold, some of them more than once.
+func (s *store) held() ([]string, error) {
+	containers, err := os.ReadDir(s.path(heldDir))
+	var names []string
+	for _, c := range containers {
+		name, failed := os.Readlink(s.path(heldDir, c.Name()))
+		names, err = append(names, name), errors.Join(err, failed)
+	}
+	return names, err
+}
+
+// discard removes a folder, by a rename first, so that half of it is not found.
+func (s *store) discard(path string) error {
+	gone, err := os.MkdirTemp(s.path(begunDir), "gone-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path, filepath.Join(gone, "it")), os.RemoveAll(gone))
 }
 
 func (s *store) list() ([]kept, error) {
