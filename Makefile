@@ -12,6 +12,9 @@ TOOL    := go tool -modfile=tools.mod
 FUZZTIME ?= 20s
 ARGS     ?=
 
+# Whether clang can build programs for WASI.
+WASILIBC := { test -f /usr/lib/wasm32-wasi/libc.a && ls "$$(clang -print-resource-dir)"/lib/*/libclang_rt.builtins-wasm32.a >/dev/null 2>&1; }
+
 # The kernel that test-v2 boots; it has no cgroups but those of version 2.
 KERNEL := .tools/v2/vmlinuz
 
@@ -37,6 +40,10 @@ build: deps $(if $(NODE),$(PAGE))
 	@if command -v clang >/dev/null && command -v wasm-ld >/dev/null; then \
 		echo "examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm"; examples/wasm-allocator-c/build.sh bin/plugins/firstfit.wasm; \
 		else echo "without clang and lld there is no bin/plugins/firstfit.wasm (an example)"; fi
+	GOOS=wasip1 GOARCH=wasm go build -ldflags '-s -w' -o bin/examples/sum.wasm ./examples/wasm-task-go
+	@if command -v clang >/dev/null && command -v wasm-ld >/dev/null && $(WASILIBC); then \
+		echo "examples/wasm-task-c/build.sh bin/examples/tally.wasm"; examples/wasm-task-c/build.sh bin/examples/tally.wasm; \
+		else echo "without clang, lld and wasi-libc there is no bin/examples/tally.wasm (an example)"; fi
 
 # Without the network a plain page takes its place.
 $(PAGE): $(shell find $(UI) -name node_modules -prune -o -type f -print)
@@ -136,13 +143,16 @@ deps:
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
 
-# Clients of others are tested, one of them in JavaScript; the web page, in a browser; and a plugin in C is compiled to WASM.
+# Clients of others are tested, one of them in JavaScript; the web page, in a browser; and a plugin and a task in C are compiled to WASM.
 test-deps:
-	@command -v npm >/dev/null && command -v chromium >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
-		echo "installing clang, lld, chromium, nodejs and npm"; \
+	@command -v npm >/dev/null && command -v chromium >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null && $(WASILIBC) || \
+		test "$$(id -u)" != 0 || { \
+		echo "installing clang, lld, wasi-libc, chromium, nodejs and npm"; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld chromium \
-			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; }
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc chromium \
+			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev-wasm32 >/dev/null; }
 
 clean:
 	rm -rf bin

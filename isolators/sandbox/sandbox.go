@@ -82,6 +82,23 @@ func Prepare(ctx context.Context, c Config, uris []*mesos.CommandInfo_URI) error
 	return nil
 }
 
+// Give makes the sandbox dir and all that was fetched into it a user's. Links in it are not
+// followed.
+func Give(dir string, uid, gid int) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("give away the sandbox: %w", err)
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, root.Lchown(path, uid, gid))
+	})
+	if err != nil {
+		return fmt.Errorf("give away the sandbox: %w", err)
+	}
+	return nil
+}
+
 // makeDir makes dir, and what is missing above it, which somebody who removes old sandboxes
 // may find empty and remove before dir is there.
 func makeDir(dir string) error {

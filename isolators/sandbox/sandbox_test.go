@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,5 +164,46 @@ func TestPrepare(t *testing.T) {
 		[]*mesos.CommandInfo_URI{uri(root + "/app")})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+func TestGive(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	top := t.TempDir()
+	dir, outside := filepath.Join(top, "box"), filepath.Join(top, "outside")
+	for _, err := range []error{
+		os.Mkdir(dir, 0o750), os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755), os.WriteFile(filepath.Join(dir, "a", "b", "file"), nil, 0o600),
+		os.Mkdir(outside, 0o755), os.WriteFile(filepath.Join(outside, "secret"), nil, 0o600),
+		os.Symlink("../outside", filepath.Join(dir, "link")), os.Symlink("nothing", filepath.Join(dir, "a", "broken")),
+		sandbox.Give(dir, 1234, 100),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		want := uint32(0)
+		if path == dir || strings.HasPrefix(path, dir+"/") {
+			want = 1234
+		}
+		if got := info.Sys().(*syscall.Stat_t).Uid; got != want {
+			t.Errorf("%s belongs to %d, not %d", path, got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := sandbox.Give(filepath.Join(top, "nothing"), 0, 0); err == nil {
+		t.Error("what is not there was given away")
 	}
 }

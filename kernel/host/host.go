@@ -180,7 +180,7 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 // finds again.
 func (h *Host) cache() string { return filepath.Join(h.cfg.Dir, "code") }
 
-// pin copies what the entry names into dir: the binary, then the module.
+// pin copies what the entry names into dir: the binary, then the module or the runner.
 func (h *Host) pin(e Entry, dir string) ([]pinned, error) {
 	find := func(path string) string {
 		if filepath.IsAbs(path) {
@@ -191,6 +191,13 @@ func (h *Host) pin(e Entry, dir string) ([]pinned, error) {
 	binary, err := pinBinary(find(e.Path), dir)
 	if err != nil {
 		return nil, err
+	}
+	if e.Runner != "" {
+		runner, err := pinBinary(find(e.Runner), dir)
+		if err != nil {
+			return nil, err
+		}
+		return []pinned{binary, runner}, nil
 	}
 	if e.Module == nil {
 		return []pinned{binary}, nil

@@ -64,6 +64,9 @@ type Entry struct {
 	On string
 	// Images are the kinds of images that a containerizer prepares; no two have one in common.
 	Images []string
+	// Runner is a program that a containerizer has its containers run, below the folder of plugins
+	// unless absolute; empty: none.
+	Runner string
 	// Path of the binary, below the folder of plugins unless absolute; when the file says
 	// nothing, KIND-NAME, or host-wasm for a module.
 	Path string
@@ -291,6 +294,7 @@ func (d *decoder) add(m *Manifest, name string, table toml.Primitive) error {
 func (d *decoder) set(e *Entry, key string, value toml.Primitive) error {
 	into := map[string]any{
 		"kind": &e.Kind, "path": &e.Path, "on": &e.On, "listen": &e.Listen, "home": &e.Home, "memory_mb": &e.MemoryMB, "images": &e.Images,
+		"runner": &e.Runner,
 		"module": &e.Module.Path, "module_memory_mb": &e.Module.MemoryMB, "module_deadline_ms": &e.Module.DeadlineMillis,
 	}[key]
 	if key == "config" {
@@ -305,7 +309,7 @@ func (d *decoder) set(e *Entry, key string, value toml.Primitive) error {
 		return nil
 	}
 	if into == nil {
-		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, home, images, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
+		return d.fail(d.line(value), "unknown key %q of plugin %s; there are kind, path, on, listen, home, images, runner, memory_mb, module, module_memory_mb, module_deadline_ms and the table config", key, e.Name)
 	}
 	if d.meta.PrimitiveDecode(value, into) != nil {
 		want := "text in quotes"
@@ -379,6 +383,9 @@ func (d *decoder) accept(m *Manifest, e Entry) error {
 	if err := settlePlace(&e); err != nil {
 		return d.fail(e.Line, "%v", err)
 	}
+	if err := checkRunner(e); err != nil {
+		return d.fail(e.Line, "%v", err)
+	}
 	if err := checkImages(e, m.Plugins); err != nil {
 		return d.fail(e.Line, "%v", err)
 	}
@@ -419,6 +426,17 @@ func settlePlace(e *Entry) error {
 		return fmt.Errorf("plugin %s is to run on = %q, but plugins of kind %s run on the %s; write on = %q", e.Name, e.On, e.Kind, place, place)
 	}
 	return fmt.Errorf("on = %q of plugin %s; there are %q and %q", e.On, e.Name, OnMaster, OnAgent)
+}
+
+func checkRunner(e Entry) error {
+	switch {
+	case e.Runner == "":
+	case e.Kind != Containerizer:
+		return fmt.Errorf("plugin %s has a runner, but plugins of kind %s have no containers", e.Name, e.Kind)
+	case !filepath.IsAbs(e.Runner) && !filepath.IsLocal(e.Runner):
+		return fmt.Errorf("runner %q of plugin %s leaves the folder of plugins; write an absolute path for a binary elsewhere", e.Runner, e.Name)
+	}
+	return nil
 }
 
 // checkImages says whether it is clear which images the plugin is for.

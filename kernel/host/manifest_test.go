@@ -32,6 +32,7 @@ module = "x.wasm"
 kind = "containerizer"
 on = "agent"
 images = ["docker", "oci"]
+runner = "run"
 
 [plugin.page]
 kind = "service"
@@ -41,10 +42,10 @@ home = true
 		t.Fatal(err)
 	}
 	want := []Entry{
-		{"zebra", Framework, OnMaster, nil, "framework-zebra", nil, "127.0.0.1:8080", false, []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
-		{"drf", Allocator, OnMaster, nil, "sub/drf", nil, "", false, []byte("{}"), DefaultMemoryMB, 10},
-		{"boxes", Containerizer, OnAgent, []string{"docker", "oci"}, "containerizer-boxes", nil, "", false, []byte("{}"), DefaultMemoryMB, 19},
-		{"page", Service, OnMaster, nil, "service-page", nil, "", true, []byte("{}"), DefaultMemoryMB, 24},
+		{"zebra", Framework, OnMaster, nil, "", "framework-zebra", nil, "127.0.0.1:8080", false, []byte(`{"nested":{"deep":[1,2.5]},"role":"*"}`), 64, 2},
+		{"drf", Allocator, OnMaster, nil, "", "sub/drf", nil, "", false, []byte("{}"), DefaultMemoryMB, 10},
+		{"boxes", Containerizer, OnAgent, []string{"docker", "oci"}, "run", "containerizer-boxes", nil, "", false, []byte("{}"), DefaultMemoryMB, 19},
+		{"page", Service, OnMaster, nil, "", "service-page", nil, "", true, []byte("{}"), DefaultMemoryMB, 25},
 	}
 	if len(m.Plugins) != len(want) {
 		t.Fatalf("%+v", m.Plugins)
@@ -52,7 +53,7 @@ home = true
 	for i, e := range m.Plugins {
 		w := want[i]
 		if e.Name != w.Name || e.Kind != w.Kind || e.Path != w.Path || e.Module != w.Module || e.Listen != w.Listen || e.Home != w.Home ||
-			string(e.Config) != string(w.Config) || e.On != w.On || !slices.Equal(e.Images, w.Images) || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
+			string(e.Config) != string(w.Config) || e.On != w.On || !slices.Equal(e.Images, w.Images) || e.Runner != w.Runner || e.MemoryMB != w.MemoryMB || e.Line != w.Line {
 			t.Errorf("got  %+v (%s)\nwant %+v (%s)", e, e.Config, w, w.Config)
 		}
 	}
@@ -126,6 +127,8 @@ func TestManifestErrors(t *testing.T) {
 		{"home is text", "[plugin.a]\nkind = \"service\"\nhome = \"yes\"", "f:3: home of plugin a is not true or false"},
 		{"agent", "[plugin.a]\nkind = \"allocator\"\non = \"agent\"", "f:1: plugin a is to run on = \"agent\", but plugins of kind allocator run on the master; write on = \"master\""},
 		{"images of an allocator", "[plugin.a]\nkind = \"allocator\"\nimages = [\"docker\"]", "f:1: plugin a has images, but plugins of kind allocator prepare none"},
+		{"runner of an allocator", "[plugin.a]\nkind = \"allocator\"\nrunner = \"x\"", "f:1: plugin a has a runner, but plugins of kind allocator have no containers"},
+		{"runner elsewhere", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"x\"]\nrunner = \"../x\"", "f:1: runner \"../x\" of plugin a leaves the folder of plugins"},
 		{"no images", "[plugin.a]\nkind = \"containerizer\"", "f:1: plugin a does not say which images it prepares"},
 		{"images are a text", "[plugin.a]\nkind = \"containerizer\"\nimages = \"docker\"", "f:3: images of plugin a is not a list of texts in quotes"},
 		{"kind of image", "[plugin.a]\nkind = \"containerizer\"\nimages = [\"a b\"]", "f:1: kind of images \"a b\" of plugin a: use a-z"},

@@ -55,7 +55,7 @@ type Status struct {
 	Listen string `json:"listen"`
 	// Message says why it is not running.
 	Message string `json:"message"`
-	// Digest is the sha256 in hex of what decides: the module, or else the binary.
+	// Digest is the sha256 in hex of what decides: the module or the runner, or else the binary.
 	Digest string `json:"digest"`
 }
 
@@ -70,7 +70,7 @@ type plugin struct {
 	entry   Entry
 	host    *Host
 	dir     string   // for sockets; emptied at each start
-	files   []pinned // the binary, and the module if it has one; empty when it can't run
+	files   []pinned // the binary, and the module or the runner if it has one; empty when it can't run
 	group   *group
 	door    *door  // nil: it serves no HTTP
 	front   *front // nil: no listener of its own
@@ -345,14 +345,17 @@ func (p *plugin) start() (*run, error) {
 }
 
 // process makes the runner of what go-plugin wants started: the private copy, in a
-// private folder, with little from the host's environment. Who runs a module is told of
-// it by flags.
+// private folder, with little from the host's environment. Who runs a module or has a
+// runner is told of it by flags.
 func (p *plugin) process(cmd *exec.Cmd) *process {
 	cmd.Path = p.files[0].path
 	cmd.Args = []string{p.entry.Kind + "-" + p.entry.Name}
 	if m := p.entry.Module; m != nil {
 		cmd.Args = append(cmd.Args, "-module", p.files[1].path, "-cache", p.host.cache(),
 			fmt.Sprintf("-memory-mb=%d", m.MemoryMB), fmt.Sprintf("-deadline=%dms", m.DeadlineMillis))
+	}
+	if p.entry.Runner != "" {
+		cmd.Args = append(cmd.Args, "-runner", p.files[1].path)
 	}
 	cmd.Dir = p.dir
 	cmd.Env = append(cmd.Env, "HOME="+p.dir, "TMPDIR="+p.dir)

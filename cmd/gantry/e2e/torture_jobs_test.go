@@ -31,6 +31,11 @@ home = true
 [plugin.oci]
 kind   = "containerizer"
 images = ["docker"]
+
+[plugin.wasm]
+kind   = "containerizer"
+images = ["wasm"]
+runner = "containerizer-wasm-run"
 `
 
 const beats = 3

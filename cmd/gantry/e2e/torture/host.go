@@ -59,7 +59,7 @@ var MasterPlugins = map[string]Victim{
 }
 
 // AgentPlugins are those that end with their agent.
-var AgentPlugins = map[string]Victim{"containerizer-oci": Images}
+var AgentPlugins = map[string]Victim{"containerizer-oci": Images, "containerizer-wasm": Modules}
 
 // Role is what a process is for.
 type Role struct {

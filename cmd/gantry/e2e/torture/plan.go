@@ -19,20 +19,21 @@ const (
 	Marathon   Victim = "marathon"
 	Chronos    Victim = "chronos"
 	Page       Victim = "page"
-	Images     Victim = "containerizer" // an agent's
-	Scheduler  Victim = "load scheduler"    // its connection breaks
-	Instance   Victim = "instance"          // of the demo; it is asked to leave
-	Everything Victim = "all but the tasks" // and then started anew
-	Absent     Victim = "absent agent"      // an agent is stopped until one of its tasks has ended
+	Images     Victim = "containerizer-oci"  // an agent's
+	Modules    Victim = "containerizer-wasm" // an agent's
+	Scheduler  Victim = "load scheduler"     // its connection breaks
+	Instance   Victim = "instance"           // of the demo; it is asked to leave
+	Everything Victim = "all but the tasks"  // and then started anew
+	Absent     Victim = "absent agent"       // an agent is stopped until one of its tasks has ended
 )
 
 // leads are the victims of which each has its turn before any has a second one.
 var leads = []Victim{
-	Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Scheduler, Instance, Everything, Absent,
+	Supervisor, Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Modules, Scheduler, Instance, Everything, Absent,
 }
 
 // seconds are those that may be struck beside another, or once more.
-var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Scheduler}
+var seconds = []Victim{Master, Agent, Keeper, Reaper, Allocator, Marathon, Chronos, Page, Images, Modules, Scheduler}
 
 // partners are second victims that a first one has more often than others, as they do each other's work: those of the
 // same agent.

@@ -171,7 +171,7 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s is %q, want %q", c.args, got, c.want)
 		}
 	}
-	for agents, want := range map[int]string{1: "[agent] 7", 3: "[agent-1 agent-2 agent-3] 13"} {
+	for agents, want := range map[int]string{1: "[agent] 11", 3: "[agent-1 agent-2 agent-3] 21"} {
 		h := Host{Agents: agents}
 		if got := fmt.Sprint(h.Folders(), len(h.Roles())); got != want {
 			t.Errorf("%d agents: %s, want %s", agents, got, want)

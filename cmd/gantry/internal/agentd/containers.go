@@ -50,26 +50,39 @@ func (c containers) Prepare(ctx context.Context, l node.Launch) (*containerpb.Sp
 	}
 	c.gauge.track(l.Container)
 	image, layered := rules.ImageOf(l.ContainerInfo())
-	var prepared *accepted
-	var err error
 	if layered {
-		prepared, err = c.dress(ctx, l, image, spec)
-	} else {
-		err = become(spec, userOf(l, c.programOf(l)))
+		return spec, c.prepareImage(ctx, l, image, spec, box)
 	}
-	if err != nil {
+	if err := become(spec, userOf(l, c.programOf(l))); err != nil {
 		return nil, err
 	}
-	err = sandbox.Prepare(ctx, sandbox.Config{
-		Dir: box, FetchRoot: c.fetchRoot, UID: int(spec.Uid), GID: int(spec.Gid), MaxBytes: c.fetchBytes,
-	}, c.programOf(l).command.GetUris())
-	if err != nil {
+	if err := c.fetch(ctx, l, box, int(spec.Uid), int(spec.Gid)); err != nil {
 		return nil, err
-	}
-	if layered {
-		return spec, c.layer(spec, box, prepared)
 	}
 	return spec, c.compose(spec, box)
+}
+
+// prepareImage has the image's plugin look at what was fetched: the image may be in there. Whose
+// the sandbox is, is known after that.
+func (c containers) prepareImage(ctx context.Context, l node.Launch, image rules.Image, spec *containerpb.Spec, box string) error {
+	if err := c.fetch(ctx, l, box, 0, 0); err != nil {
+		return err
+	}
+	prepared, err := c.dress(ctx, l, image, spec)
+	if err != nil {
+		return err
+	}
+	if err := sandbox.Give(box, int(spec.Uid), int(spec.Gid)); err != nil {
+		return err
+	}
+	return c.layer(spec, box, prepared)
+}
+
+// fetch makes the sandbox of a user.
+func (c containers) fetch(ctx context.Context, l node.Launch, box string, uid, gid int) error {
+	return sandbox.Prepare(ctx, sandbox.Config{
+		Dir: box, FetchRoot: c.fetchRoot, UID: uid, GID: gid, MaxBytes: c.fetchBytes,
+	}, c.programOf(l).command.GetUris())
 }
 
 // compose makes the root filesystem of a container without an image.

@@ -251,6 +251,7 @@ func (c containers) dress(ctx context.Context, l node.Launch, image rules.Image,
 	got, err := c.images.prepare(ctx, &containerizerpb.PrepareRequest{
 		Container: l.Container, Kind: image.Kind, Image: image.Name, Fresh: image.Fresh,
 		Command: p.command, ContainerInfo: l.ContainerInfo(), Limits: spec.GetLimits(), Sandbox: rootfs.Sandbox,
+		SandboxFolder: filepath.Join(c.workDir, l.Sandbox),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare image %s: %w", image.Name, err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -26,10 +27,11 @@ const runHelp = `Runs one task on the cluster, follows its output, and ends as i
 
 The task's stdout goes to stdout and its stderr to stderr; on a terminal control characters are
 escaped, unless --raw is given. With --image the command runs on the programs of an image: in place
-of what the image would run, or that itself where there is no command. Ctrl-C ends the task. With --json the output goes to stderr and
-one object that tells how the task ended goes to stdout.
+of what the image would run, or that itself where there is no command. With --wasm a WASM module is
+what runs, with the arguments given; this command lets agents fetch it from here. Ctrl-C ends the task.
+With --json the output goes to stderr and one object that tells how the task ended goes to stdout.
 
-Exit status: that of the task; 128 and the signal's number when a signal ended it (137 when it
+Exit status: that of the task, which for a module's fault is 134; 128 and the signal's number when a signal ended it (137 when it
 wanted more memory than it had); 125 when it could not be run at all; 3 when no cluster answers.`
 
 // job is what a person asks `gantry run` for.
@@ -41,6 +43,7 @@ type job struct {
 	env   []string // NAME=VALUE
 	uris  []string
 	image string        // empty: the host's own programs
+	wasm  string        // file of a module; empty: none
 	wait  time.Duration // for an agent with room
 	raw   bool
 }
@@ -54,9 +57,10 @@ func (s *session) runCommand() *cobra.Command {
 		Example: `  gantry run -- sh -c 'echo hi; exit 3'
   gantry run --image debian:12-slim -- cat /etc/os-release
   gantry run --image docker-archive:/srv/images/app.tar
+  gantry run --wasm tally.wasm --uri file:///srv/artifacts/book -- book
   gantry run --cpus 1 --mem 256 --env LEVEL=9 -- sh -c 'seq 1000000 | gzip -$LEVEL | wc -c'`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 && j.image == "" {
+			if len(args) == 0 && j.image == "" && j.wasm == "" {
 				return errors.New("there is no command to run: gantry run -- COMMAND [ARGUMENT...]")
 			}
 			return j.validate()
@@ -80,6 +84,7 @@ func (s *session) runCommand() *cobra.Command {
 	flags.StringArrayVarP(&j.env, "env", "e", nil, "NAME=VALUE for its environment, any number of times")
 	flags.StringArrayVar(&j.uris, "uri", nil, "file to fetch into its sandbox, file:///PATH below the agents' fetch root")
 	flags.StringVar(&j.image, "image", "", "NAME[:TAG] in a registry, oci:/PATH[:TAG] or docker-archive:/PATH[:NAME]")
+	flags.StringVar(&j.wasm, "wasm", "", "file with a WASM module (WASI preview 1) to run; its / is its sandbox")
 	flags.DurationVar(&j.wait, "wait", 30*time.Second, "how long to wait for an agent with room")
 	flags.BoolVar(&j.raw, "raw", false, "pass control characters on to the terminal")
 	s.jsonFlag(c)
@@ -89,6 +94,9 @@ func (s *session) runCommand() *cobra.Command {
 func (j job) validate() error {
 	if !(j.cpus > 0) || !(j.memMB > 0) { // NaN is refused too
 		return errors.New("a task needs processors and memory: give --cpus and --mem above 0")
+	}
+	if j.wasm != "" && j.image != "" {
+		return errors.New("a task is of --image or of --wasm, not of both")
 	}
 	for _, pair := range j.env {
 		if key, _, found := strings.Cut(pair, "="); !found || key == "" {
@@ -109,11 +117,18 @@ func (s *session) runJob(ctx context.Context, j job) error {
 		return err
 	}
 	if j.name == "" {
-		j.name = path.Base(append(j.argv, j.image)[0])
+		j.name = path.Base(cmp.Or(j.wasm, append(j.argv, j.image)[0]))
 	}
 	// Not ctx: its end is the person's Ctrl-C, after which the task is ended in good order.
 	conversation, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
+	var module *moduleServer
+	if j.wasm != "" {
+		if module, err = serveModule(ctx, j.wasm, c.Master()); err != nil {
+			return err
+		}
+		defer module.close()
+	}
 	scheduler, err := c.Subscribe(conversation, frameworkInfo(j))
 	if err != nil {
 		return err
@@ -123,7 +138,7 @@ func (s *session) runJob(ctx context.Context, j job) error {
 	if s.json {
 		to.stdout = to.stderr
 	}
-	r := &runner{client: c, scheduler: scheduler, job: j, to: to, notices: to.stderr}
+	r := &runner{client: c, scheduler: scheduler, job: j, module: module, to: to, notices: to.stderr}
 	r.nameTask()
 	end, err := r.run(ctx, conversation)
 	if err := r.tearDown(conversation); err != nil {

@@ -32,7 +32,8 @@ type runner struct {
 	client    *client.Client
 	scheduler *client.Session // that has ended while away
 	job       job
-	task      string // its id
+	module    *moduleServer // nil: the job is none
+	task      string        // its id
 	to        outputs
 	notices   io.Writer
 
@@ -195,7 +196,12 @@ func (r *runner) suppress(ctx context.Context) error {
 
 func (r *runner) taskInfo(offer *mesos.Offer, resources []*mesos.Resource) *mesos.TaskInfo {
 	command := &mesos.CommandInfo{Shell: proto.Bool(false), Environment: &mesos.Environment{}}
-	if len(r.job.argv) > 0 {
+	image := r.job.image
+	switch {
+	case r.module != nil:
+		image = r.module.image()
+		command.Arguments, command.Uris = r.job.argv, append(command.Uris, r.module.fetch())
+	case len(r.job.argv) > 0:
 		command.Value, command.Arguments = proto.String(r.job.argv[0]), r.job.argv
 	}
 	for _, pair := range r.job.env {
@@ -208,7 +214,7 @@ func (r *runner) taskInfo(offer *mesos.Offer, resources []*mesos.Resource) *meso
 	}
 	return &mesos.TaskInfo{
 		Name: &r.job.name, TaskId: &mesos.TaskID{Value: &r.task}, AgentId: offer.AgentId,
-		Resources: resources, Command: command, Container: containerOf(r.job.image),
+		Resources: resources, Command: command, Container: containerOf(image),
 	}
 }
 

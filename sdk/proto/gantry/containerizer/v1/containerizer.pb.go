@@ -148,13 +148,17 @@ type PrepareRequest struct {
 	Image string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
 	// Fresh asks to look at the image's source again, even where the answer is known.
 	Fresh bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
-	// Command is the task's. Its uris are fetched by the kernel, and its environment comes after
+	// Command is the task's. Its uris have been fetched by the kernel, and its environment comes after
 	// that of the answer; value, shell, arguments and user are for the plugin to weigh.
 	Command *v1.CommandInfo `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"`
 	// Limits are those that the kernel will set.
 	Limits *v11.Limits `protobuf:"bytes,6,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Sandbox is where the container will find its writable folder, absolute.
 	Sandbox string `protobuf:"bytes,7,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// Sandbox_folder is that folder on this host, absolute: for reading what the uris brought
+	// there. Nothing of the task's runs yet, but what was fetched is its author's: links may lead
+	// anywhere.
+	SandboxFolder string `protobuf:"bytes,9,opt,name=sandbox_folder,json=sandboxFolder,proto3" json:"sandbox_folder,omitempty"`
 	// Container_info is the task's, as it came.
 	ContainerInfo *v1.ContainerInfo `protobuf:"bytes,8,opt,name=container_info,json=containerInfo,proto3" json:"container_info,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -236,6 +240,13 @@ func (x *PrepareRequest) GetLimits() *v11.Limits {
 func (x *PrepareRequest) GetSandbox() string {
 	if x != nil {
 		return x.Sandbox
+	}
+	return ""
+}
+
+func (x *PrepareRequest) GetSandboxFolder() string {
+	if x != nil {
+		return x.SandboxFolder
 	}
 	return ""
 }
@@ -571,7 +582,7 @@ const file_gantry_containerizer_v1_containerizer_proto_rawDesc = "" +
 	"\n" +
 	"containers\x18\x04 \x03(\tR\n" +
 	"containers\"\x0e\n" +
-	"\fOpenResponse\"\xae\x02\n" +
+	"\fOpenResponse\"\xd5\x02\n" +
 	"\x0ePrepareRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -579,7 +590,8 @@ const file_gantry_containerizer_v1_containerizer_proto_rawDesc = "" +
 	"\x05fresh\x18\x04 \x01(\bR\x05fresh\x12/\n" +
 	"\acommand\x18\x05 \x01(\v2\x15.mesos.v1.CommandInfoR\acommand\x123\n" +
 	"\x06limits\x18\x06 \x01(\v2\x1b.gantry.container.v1.LimitsR\x06limits\x12\x18\n" +
-	"\asandbox\x18\a \x01(\tR\asandbox\x12>\n" +
+	"\asandbox\x18\a \x01(\tR\asandbox\x12%\n" +
+	"\x0esandbox_folder\x18\t \x01(\tR\rsandboxFolder\x12>\n" +
 	"\x0econtainer_info\x18\b \x01(\v2\x17.mesos.v1.ContainerInfoR\rcontainerInfo\"\x81\x02\n" +
 	"\x0fPrepareResponse\x12\x16\n" +
 	"\x06layers\x18\x01 \x03(\tR\x06layers\x12\x1b\n" +
