@@ -195,7 +195,9 @@ func (s *store) compileOnce(ctx context.Context, name, code string) error {
 			defer f.Close()
 			began := time.Now()
 			c.err = s.compile(name, f)
-			s.log.Info("a module was compiled", "module", name, "took", time.Since(began), "error", c.err)
+			if c.err == nil {
+				s.log.Info("a module was compiled", "module", name, "took", time.Since(began))
+			}
 			if err := s.collect(); err != nil {
 				s.log.Warn("the store of modules may grow", "error", err)
 			}
