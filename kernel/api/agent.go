@@ -34,13 +34,14 @@ type AgentConfig struct {
 
 type agent struct {
 	AgentConfig
-	files files
+	files  files
+	intake *intake
 }
 
 // NewAgent returns the HTTP surface of an agent, to be wrapped by Secure.
 func NewAgent(cfg AgentConfig) http.Handler {
-	a := &agent{cfg, files{root: cfg.Sandboxes, agent: cfg.State.AgentID}}
-	return routes("/slave(1)", []route{
+	a := &agent{cfg, files{root: cfg.Sandboxes, agent: cfg.State.AgentID}, newIntake()}
+	return routes("/slave(1)", agentAbsences, []route{
 		{"/api/v1", "", a.operator},
 		{"/api/v1/executor", "", a.executor},
 		{"/health", http.MethodGet, healthy},
@@ -80,10 +81,12 @@ func (a *agent) operator(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call := &agentpb.Call{}
-	if refused := decodeAgentCall(r, in, call); refused != nil {
+	taken, refused := a.decode(r, in, call)
+	if refused != nil {
 		answer(w, *refused)
 		return
 	}
+	defer taken.release()
 	response, reply := a.query(r.Context(), call)
 	if reply.Status != 200 {
 		answer(w, reply)
@@ -118,31 +121,37 @@ func agentCodecs(r *http.Request) (in, out codec, refused *Reply) {
 	return in, out, nil
 }
 
-func decodeAgentCall(r *http.Request, in codec, call *agentpb.Call) *Reply {
-	body, refused := readBody(r)
-	if refused != nil {
-		return refused
-	}
-	switch err := in.decode(body, call); {
+func (a *agent) decode(r *http.Request, in codec, call *agentpb.Call) (*room, *Reply) {
+	taken, err := a.intake.decode(r, in, call)
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		return nil, &refused.Reply
 	case errors.Is(err, errProtobuf):
-		return &Reply{400, "Failed to parse body into a protobuf object"}
+		return nil, &Reply{400, "Failed to parse body into a protobuf object"}
 	case errors.Is(err, errSyntax):
-		return &Reply{400, "Failed to parse body into JSON: " + err.Error()}
+		return nil, &Reply{400, "Failed to parse body into JSON: " + err.Error()}
 	case err != nil:
-		return &Reply{400, err.Error()}
+		return nil, &Reply{400, err.Error()}
 	}
-	var missing string
+	if missing := missingAgentPart(call); missing != "" {
+		taken.release()
+		return nil, &Reply{400, "Failed to validate agent::Call: " + expecting(missing)}
+	}
+	return taken, nil
+}
+
+// missingAgentPart names what a call lacks, or "".
+func missingAgentPart(call *agentpb.Call) string {
 	switch {
 	case call.Type == nil:
-		missing = "type"
+		return "type"
 	case call.GetType() == agentpb.Call_LIST_FILES && call.ListFiles == nil:
-		missing = "list_files"
+		return "list_files"
 	case call.GetType() == agentpb.Call_READ_FILE && call.ReadFile == nil:
-		missing = "read_file"
-	default:
-		return nil
+		return "read_file"
 	}
-	return &Reply{400, "Failed to validate agent::Call: " + expecting(missing)}
+	return ""
 }
 
 func (a *agent) query(ctx context.Context, call *agentpb.Call) (*agentpb.Response, Reply) {
@@ -239,7 +248,7 @@ func (a *agent) read(w http.ResponseWriter, r *http.Request) {
 	if offset < 0 {
 		offset = part.size
 	}
-	answerJSON(w, struct {
+	answerJSONP(w, r, struct {
 		Data   string `json:"data"`
 		Offset int64  `json:"offset"`
 	}{string(part.data), offset})
@@ -270,7 +279,7 @@ func (a *agent) browse(w http.ResponseWriter, r *http.Request) {
 	for i, f := range list {
 		rows[i] = row{f.GetGid(), modeString(f.GetMode()), f.GetMtime().GetNanoseconds() / 1e9, f.GetNlink(), f.GetPath(), f.GetSize(), f.GetUid()}
 	}
-	answerJSON(w, rows)
+	answerJSONP(w, r, rows)
 }
 
 func pathParam(r *http.Request) (string, *Reply) {

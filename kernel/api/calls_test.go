@@ -287,7 +287,8 @@ func TestProtobufThatJSONCouldNotSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		var back schedulerpb.Call
-		return &back, protobufCodec{}.decode(body, &back)
+		_, err = protobufCodec{}.decode(body, &back)
+		return &back, err
 	}
 	if _, err := decode(call("\xff", nil, 0)); !errors.Is(err, errProtobuf) {
 		t.Errorf("a name that is not UTF-8: %v", err)
@@ -300,7 +301,7 @@ func TestProtobufThatJSONCouldNotSay(t *testing.T) {
 		t.Errorf("an optional enum without a name: %v, %v", got, err)
 	}
 	var unknown schedulerpb.Call
-	if err := (protobufCodec{}).decode([]byte{0x10, 99}, &unknown); err != nil || unknown.Type != nil {
+	if _, err := (protobufCodec{}).decode([]byte{0x10, 99}, &unknown); err != nil || unknown.Type != nil {
 		t.Errorf("a call of type 99: %v, %v", &unknown, err)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,9 +51,9 @@ type looker struct {
 	*master
 }
 
-// ask carries out a call of the operator API.
-func (l looker) ask(call masterpb.Call_Type) (*masterpb.Response, Reply) {
-	return l.Operator.Query(l.ctx, l.from, &masterpb.Call{Type: call.Enum()})
+// ask carries out a call of the operator API, and others in the same moment.
+func (l looker) ask(call masterpb.Call_Type, also ...masterpb.Call_Type) (*masterpb.Response, Reply) {
+	return l.Operator.Query(l.ctx, l.from, &masterpb.Call{Type: call.Enum()}, also...)
 }
 
 // show serves a value as JSON, or as JSONP if the query has a callback.
@@ -121,21 +122,13 @@ func (m *master) summary(l looker) (any, Reply) {
 
 // whole makes a view of the whole state.
 func (l looker) whole(view func(*masterpb.Response_GetState, flat.Master) any) (any, Reply) {
-	about, reply := l.ask(masterpb.Call_GET_MASTER)
-	if reply.Status != 200 {
-		return nil, reply
-	}
-	measured, reply := l.ask(masterpb.Call_GET_METRICS)
-	if reply.Status != 200 {
-		return nil, reply
-	}
-	s, reply := l.ask(masterpb.Call_GET_STATE)
+	s, reply := l.ask(masterpb.Call_GET_STATE, masterpb.Call_GET_MASTER, masterpb.Call_GET_METRICS)
 	if reply.Status != 200 {
 		return nil, reply
 	}
 	return view(s.GetGetState(), flat.Master{
-		Master: about.GetGetMaster(), Version: l.Version, Flags: l.Flags,
-		Unreachable: int(valueOf(measured.GetGetMetrics().GetMetrics(), "master/slaves_unreachable")),
+		Master: s.GetGetMaster(), Version: l.Version, Flags: l.Flags,
+		Unreachable: int(valueOf(s.GetGetMetrics().GetMetrics(), "master/slaves_unreachable")),
 	}), reply
 }
 
@@ -174,12 +167,8 @@ func (m *master) tasks(l looker) (any, Reply) {
 }
 
 func (m *master) roles(l looker) (any, Reply) {
-	roles, reply := l.ask(masterpb.Call_GET_ROLES)
-	if reply.Status != 200 {
-		return nil, reply
-	}
-	s, reply := l.ask(masterpb.Call_GET_STATE)
-	return flat.Roles(roles.GetGetRoles(), s.GetGetState()), reply
+	s, reply := l.ask(masterpb.Call_GET_STATE, masterpb.Call_GET_ROLES)
+	return flat.Roles(s.GetGetRoles(), s.GetGetState()), reply
 }
 
 // snapshot is /metrics/snapshot.
@@ -211,26 +200,41 @@ func (m *master) weights(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *master) setWeights(w http.ResponseWriter, r *http.Request) {
-	body, refused := readBody(r)
+	body, taken, refused := m.intake.read(r)
 	if refused != nil {
 		answer(w, *refused)
 		return
 	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(body, &list); err != nil {
-		answer(w, Reply{400, "Failed to parse update weights request JSON: " + err.Error()})
+	defer taken.release()
+	list, refused := readWeights(body)
+	if refused != nil {
+		answer(w, *refused)
 		return
 	}
-	set := &masterpb.Call_UpdateWeights{}
-	for _, text := range list {
-		info := &mesos.WeightInfo{}
-		if err := mesosjson.Unmarshal(text, info); err != nil {
-			answer(w, Reply{400, "Failed to convert weights JSON array to protobuf: " + err.Error()})
-			return
-		}
-		set.WeightInfos = append(set.WeightInfos, info)
+	m.change(w, r, &masterpb.Call{Type: masterpb.Call_UPDATE_WEIGHTS.Enum(), UpdateWeights: &masterpb.Call_UpdateWeights{WeightInfos: list}})
+}
+
+// readWeights reads a list of weights, and not the rest of it behind one that is none.
+func readWeights(body []byte) ([]*mesos.WeightInfo, *Reply) {
+	var list []*mesos.WeightInfo
+	if !json.Valid(body) || !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
+		return nil, &Reply{400, "Failed to parse update weights request JSON: not a list in JSON"}
 	}
-	m.change(w, r, &masterpb.Call{Type: masterpb.Call_UPDATE_WEIGHTS.Enum(), UpdateWeights: set})
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, _ = d.Token() // the bracket
+	for d.More() {
+		var text json.RawMessage
+		info := &mesos.WeightInfo{}
+		err := d.Decode(&text)
+		if err == nil {
+			err = mesosjson.Unmarshal(text, info)
+		}
+		if err != nil {
+			return nil, &Reply{400, "Failed to convert weights JSON array to protobuf: " + err.Error()}
+		}
+		list = append(list, info)
+	}
+	return list, nil
 }
 
 // teardown ends a framework: the body is the form frameworkId=ID.
@@ -238,11 +242,12 @@ func (m *master) teardown(w http.ResponseWriter, r *http.Request) {
 	if !m.ready(w, r) {
 		return
 	}
-	body, refused := readBody(r)
+	body, taken, refused := m.intake.read(r)
 	if refused != nil {
 		answer(w, *refused)
 		return
 	}
+	defer taken.release()
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		answer(w, Reply{400, "Unable to decode query string: " + err.Error()})

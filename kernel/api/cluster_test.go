@@ -27,6 +27,7 @@ type cluster struct {
 	killed  []string
 	changed []string // operator calls, as JSON
 	hidden  bool     // the cluster, from everybody
+	looks   int      // at the cluster
 	stream  *stream[*schedulerpb.Event]
 	news    *stream[*masterpb.Event]
 }
@@ -67,11 +68,17 @@ func (c *cluster) Subscribe(_ context.Context, _ Caller, call *schedulerpb.Call)
 }
 
 // Query knows what response has.
-func (c *cluster) Query(_ context.Context, _ Caller, call *masterpb.Call) (*masterpb.Response, Reply) {
+func (c *cluster) Query(_ context.Context, _ Caller, call *masterpb.Call, also ...masterpb.Call_Type) (*masterpb.Response, Reply) {
 	if c.hidden {
 		return nil, Reply{403, "Not for you"}
 	}
-	return response(call.GetType()), Reply{Status: 200}
+	c.looks++
+	r := response(call.GetType())
+	for _, other := range also {
+		proto.Merge(r, response(other))
+	}
+	r.Type = response(call.GetType()).Type
+	return r, Reply{Status: 200}
 }
 
 func (c *cluster) Change(_ context.Context, _ Caller, call *masterpb.Call) Reply {

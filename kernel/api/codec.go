@@ -37,9 +37,10 @@ type codec interface {
 	mediaType() string
 	// encode appends m to dst.
 	encode(dst []byte, m message) ([]byte, error)
-	// decode fills m. The error wraps errProtobuf or errSyntax, or says where the JSON is
-	// not that of the message.
-	decode(body []byte, m message) error
+	// decode fills m, and returns how much memory that takes: maxMessage at most. The error
+	// wraps errProtobuf, errSyntax or errHeavy, or says where the JSON is not that of the
+	// message.
+	decode(body []byte, m message) (memBytes int, err error)
 }
 
 type protobufCodec struct{}
@@ -50,14 +51,18 @@ func (protobufCodec) encode(dst []byte, m message) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(dst, m)
 }
 
-func (protobufCodec) decode(body []byte, m message) error {
+func (protobufCodec) decode(body []byte, m message) (int, error) {
+	memBytes, err := weigh(body, m.ProtoReflect().Descriptor(), maxMessage)
+	if err != nil {
+		return 0, err
+	}
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(body, m); err != nil {
-		return errProtobuf
+		return 0, errProtobuf
 	}
 	if !readable(m.ProtoReflect()) || proto.CheckInitialized(m) != nil {
-		return errProtobuf
+		return 0, errProtobuf
 	}
-	return nil
+	return memBytes, nil
 }
 
 // readable unsets every enum whose number has no name, as proto2 has it and Go does not,
@@ -116,12 +121,15 @@ func (jsonCodec) mediaType() string { return jsonType }
 
 func (jsonCodec) encode(dst []byte, m message) ([]byte, error) { return mesosjson.Append(dst, m) }
 
-func (jsonCodec) decode(body []byte, m message) error {
-	err := mesosjson.Unmarshal(body, m)
-	if err != nil && !json.Valid(body) {
-		return syntaxError{err}
+func (jsonCodec) decode(body []byte, m message) (int, error) {
+	memBytes, err := mesosjson.UnmarshalWithin(body, m, maxMessage)
+	if memBytes > maxMessage {
+		return 0, errHeavy
 	}
-	return err
+	if err != nil && !json.Valid(body) {
+		return 0, syntaxError{err}
+	}
+	return len(body) + memBytes, err
 }
 
 // syntaxError reads like the decoder's error and is errSyntax.

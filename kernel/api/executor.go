@@ -42,10 +42,12 @@ func (a *agent) executor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call := &executorpb.Call{}
-	if refused := decodeCall(r, call); refused != nil {
+	taken, refused := a.intake.call(r, call)
+	if refused != nil {
 		answer(w, *refused)
 		return
 	}
+	defer taken.release()
 	if err := rules.ExecutorCall(call); err != nil {
 		answer(w, Reply{400, "Failed to validate executor::Call: " + err.Error()})
 		return
@@ -71,6 +73,7 @@ func (a *agent) executor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer stream.Close()
+	taken.release() // the stream may last for ever
 	s := &sender[*executorpb.Event]{
 		codec:     out,
 		heartbeat: &executorpb.Event{Type: executorpb.Event_HEARTBEAT.Enum()},

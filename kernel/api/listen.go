@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -15,6 +16,10 @@ import (
 // maxConns is how many connections one listener serves at a time; others wait to be
 // accepted.
 const maxConns = 4096
+
+// keptConns is how many connections are open when no client may keep one for its next
+// request: streams are fewer.
+const keptConns = maxConns - 512
 
 // ErrExposed is wrapped by the refusal to listen beyond loopback.
 var ErrExposed = errors.New("listening beyond loopback is refused")
@@ -49,9 +54,22 @@ func Listen(addr string, insecure bool) (net.Listener, error) {
 
 // NewServer returns a server with the limits that every listener of the kernel has. It has
 // no timeout for whole answers, since some are streams: Secure and the streams set
-// deadlines.
+// deadlines. When few connections are left, those that only wait for a next request go.
 func NewServer(h http.Handler) *http.Server {
+	var open atomic.Int64
 	return &http.Server{
+		ConnState: func(c net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				open.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				open.Add(-1)
+			case http.StateIdle:
+				if open.Load() > keptConns {
+					c.Close()
+				}
+			}
+		},
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,

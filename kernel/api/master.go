@@ -37,7 +37,8 @@ type Scheduler interface {
 // checked; GET_HEALTH, GET_VERSION, GET_FLAGS and GET_LOGGING_LEVEL don't reach it.
 type Operator interface {
 	// Query answers a call that looks at the cluster: with a response if the status is 200.
-	Query(ctx context.Context, from Caller, c *masterpb.Call) (*masterpb.Response, Reply)
+	// It also has the answers of other such calls, as of the same moment.
+	Query(ctx context.Context, from Caller, c *masterpb.Call, also ...masterpb.Call_Type) (*masterpb.Response, Reply)
 	// Change carries out a call that changes the cluster; status 200 says that it is done.
 	Change(ctx context.Context, from Caller, c *masterpb.Call) Reply
 	// Watch opens a stream if the status is 200: SUBSCRIBED with the cluster's state, then
@@ -79,7 +80,10 @@ type MasterConfig struct {
 	Pages func(path string) http.Handler
 }
 
-type master struct{ MasterConfig }
+type master struct {
+	MasterConfig
+	intake *intake
+}
 
 // NewMaster returns the HTTP surface of a master, to be wrapped by Secure. The wire's
 // own paths are served as /x and /master/x.
@@ -87,8 +91,8 @@ func NewMaster(cfg MasterConfig) http.Handler {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = HeartbeatInterval
 	}
-	m := &master{cfg}
-	return routes("/master", append(m.classic(), []route{
+	m := &master{cfg, newIntake()}
+	return routes("/master", masterAbsences, append(m.classic(), []route{
 		{"/api/v1/scheduler", "", m.scheduler},
 		{"/api/v1", "", m.operator},
 		{"/health", http.MethodGet, healthy},
@@ -118,7 +122,7 @@ func (m *master) elsewhere(r *http.Request) http.Handler {
 func healthy(w http.ResponseWriter, _ *http.Request) { answer(w, Reply{Status: 200}) }
 
 func version(v *mesos.VersionInfo) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { answerMessage(w, jsonCodec{}, v) }
+	return func(w http.ResponseWriter, r *http.Request) { answerJSONP(w, r, raw(v)) }
 }
 
 // ready answers a request that this master can't serve, and tells whether it can.
@@ -149,44 +153,46 @@ func (m *master) redirect(w http.ResponseWriter, _ *http.Request) {
 }
 
 // receive takes the call out of a request, in the order of checks that clients know; if
-// it can't, it answers and returns false.
-func (m *master) receive(w http.ResponseWriter, r *http.Request, call message) bool {
+// it can't, it answers and returns false. The room is to be released when the call is not
+// needed any more.
+func (m *master) receive(w http.ResponseWriter, r *http.Request, call message) (*room, bool) {
 	if !m.ready(w, r) {
-		return false
+		return nil, false
 	}
 	if r.Method != http.MethodPost {
 		wrongMethod(w, r, http.MethodPost)
-		return false
+		return nil, false
 	}
-	if refused := decodeCall(r, call); refused != nil {
+	taken, refused := m.intake.call(r, call)
+	if refused != nil {
 		answer(w, *refused)
-		return false
+		return nil, false
 	}
-	return true
+	return taken, true
 }
 
-// decodeCall reads a body as the call that it is of, or says why it can't.
-func decodeCall(r *http.Request, call message) *Reply {
+// call reads a body as the call that it is of, or says why it can't.
+func (in *intake) call(r *http.Request, call message) (*room, *Reply) {
 	if len(r.Header.Values("Content-Type")) == 0 {
-		return &Reply{400, "Expecting 'Content-Type' to be present"}
+		return nil, &Reply{400, "Expecting 'Content-Type' to be present"}
 	}
 	c, ok := contentCodec(r.Header.Get("Content-Type"))
 	if !ok {
-		return &Reply{415, "Expecting 'Content-Type' of " + jsonType + " or " + protobufType}
+		return nil, &Reply{415, "Expecting 'Content-Type' of " + jsonType + " or " + protobufType}
 	}
-	body, refused := readBody(r)
-	if refused != nil {
-		return refused
-	}
-	switch err := c.decode(body, call); {
+	taken, err := in.decode(r, c, call)
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		return nil, &refused.Reply
 	case err == nil:
-		return nil
+		return taken, nil
 	case errors.Is(err, errProtobuf):
-		return &Reply{400, "Failed to parse body into Call protobuf"}
+		return nil, &Reply{400, "Failed to parse body into Call protobuf"}
 	case errors.Is(err, errSyntax):
-		return &Reply{400, "Failed to parse body into JSON: " + err.Error()}
+		return nil, &Reply{400, "Failed to parse body into JSON: " + err.Error()}
 	default:
-		return &Reply{400, "Failed to convert JSON into Call protobuf: " + err.Error()}
+		return nil, &Reply{400, "Failed to convert JSON into Call protobuf: " + err.Error()}
 	}
 }
 
@@ -220,7 +226,7 @@ func (m *master) killTask(w http.ResponseWriter, r *http.Request) {
 		Framework string `json:"framework_id"`
 		Task      string `json:"task_id"`
 	}
-	if refused := decodeJSON(r, &task); refused != nil {
+	if refused := m.intake.decodeJSON(r, &task); refused != nil {
 		answer(w, *refused)
 		return
 	}
@@ -234,14 +240,15 @@ func (m *master) killTask(w http.ResponseWriter, r *http.Request) {
 }
 
 // decodeJSON reads the body of one of our own endpoints, strictly.
-func decodeJSON(r *http.Request, v any) *Reply {
+func (in *intake) decodeJSON(r *http.Request, v any) *Reply {
 	if contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); contentType != jsonType {
 		return &Reply{415, "Expecting 'Content-Type' of " + jsonType}
 	}
-	body, refused := readBody(r)
+	body, taken, refused := in.read(r)
 	if refused != nil {
 		return refused
 	}
+	defer taken.release()
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)

@@ -77,7 +77,7 @@ func (a *agent) statistics(w http.ResponseWriter, r *http.Request) {
 	for i, c := range list {
 		rows[i] = usageOf(c)
 	}
-	answerJSON(w, rows)
+	answerJSONP(w, r, rows)
 }
 
 // listContainers is GET /containers, of which ?container_id= chooses one.
@@ -95,7 +95,7 @@ func (a *agent) listContainers(w http.ResponseWriter, r *http.Request) {
 		rows[i] = usageOf(c)
 		rows[i].ContainerID, rows[i].Status = c.ID, raw(c.Status)
 	}
-	answerJSON(w, rows)
+	answerJSONP(w, r, rows)
 }
 
 // getContainers answers GET_CONTAINERS. No container is nested or stands alone, so the

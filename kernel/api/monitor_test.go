@@ -57,6 +57,10 @@ func TestMonitor(t *testing.T) {
 	}{
 		{ask{"GET", "/monitor/statistics", nil, ""}, nil, 200, `[{` + c1 + `}]`},
 		{ask{"GET", "/slave(1)/monitor/statistics", nil, ""}, nil, 200, `[{` + c1 + `}]`},
+		{ask{"GET", "/monitor/statistics?jsonp=f", nil, ""}, nil, 200, `f([{` + c1 + `}]);`},
+		{ask{"GET", "/containers?jsonp=f", nil, ""}, nil, 200, "f([" + row1 + "," + row2 + "]);"},
+		{ask{"GET", "/containers?jsonp=f()", nil, ""}, nil, 400, "?jsonp=f() is not the name of a function."},
+		{ask{"GET", "/state", nil, ""}, nil, 501, "The agent's state is not shown here yet; the master's /state has it."},
 		{ask{"GET", "/containers", nil, ""}, nil, 200, "[" + row1 + "," + row2 + "]"},
 		{ask{"GET", "/slave(1)/containers?container_id=c2", nil, ""}, nil, 200, "[" + row2 + "]"},
 		{ask{"GET", "/containers?container_id=", nil, ""}, nil, 200, "[]"},

@@ -15,9 +15,11 @@ import (
 // operator is POST /api/v1.
 func (m *master) operator(w http.ResponseWriter, r *http.Request) {
 	call := &masterpb.Call{}
-	if !m.receive(w, r, call) {
+	taken, ok := m.receive(w, r, call)
+	if !ok {
 		return
 	}
+	defer taken.release()
 	if what := missingPart(call); what != "" {
 		answer(w, Reply{400, "Failed to validate master::Call: " + expecting(what)})
 		return
@@ -28,6 +30,7 @@ func (m *master) operator(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if call.GetType() == masterpb.Call_SUBSCRIBE {
+		taken.release() // the stream may last for ever
 		m.watch(w, r, out)
 		return
 	}

@@ -67,7 +67,7 @@ func TestOperatorLooks(t *testing.T) {
 			r := ask{"POST", "/api/v1", []string{asJSON, "Accept: " + accept.mediaType()}, `{"type":"` + name + `","get_metrics":{}}`}.to(t, c.handler())
 			body := bodyOf(t, r)
 			got := &masterpb.Response{}
-			if err := accept.decode([]byte(body), got); err != nil || r.StatusCode != 200 || got.GetType().String() != name {
+			if _, err := accept.decode([]byte(body), got); err != nil || r.StatusCode != 200 || got.GetType().String() != name {
 				t.Errorf("%s: %d %v %q", name, r.StatusCode, err, body)
 			}
 			part := got.ProtoReflect().Descriptor().Fields().ByName(proto.Message(got).ProtoReflect().Descriptor().Fields().ByTextName(strings.ToLower(name)).Name())
@@ -178,8 +178,12 @@ func TestClassic(t *testing.T) {
 		{"/maintenance/schedule", "", `{}`},
 		{"/master/quota", "", `{}`},
 	} {
+		c.looks = 0
 		r := ask{"GET", x.target, nil, ""}.to(t, c.handler())
 		body := bodyOf(t, r)
+		if c.looks > 1 {
+			t.Errorf("%s is made of %d looks, between which the cluster may change", x.target, c.looks)
+		}
 		if got := at(json.RawMessage(body), x.path); r.StatusCode != 200 || got != x.want {
 			t.Errorf("%s: %d, %s is %s, want %s", x.target, r.StatusCode, x.path, got, x.want)
 		}
@@ -216,6 +220,8 @@ func TestClassicChecks(t *testing.T) {
 		{"JSONP of this host", nil, script("Referer: http://127.0.0.1:5050/ui"), 200, `=a.b({"flags":{"work_dir":"/w"}});`},
 		{"JSONP of another site", nil, script("Sec-Fetch-Site: cross-site"), 403, "?jsonp= answers pages of this site only"},
 		{"JSONP of another host", nil, script("Referer: http://evil.example/"), 403, "?jsonp= answers pages of this site only"},
+		{"JSONP of the version", nil, ask{"GET", "/version?jsonp=v", nil, ""}, 200, `=v({"version":"0.1.0"});`},
+		{"not the agent's state", nil, ask{"GET", "/state/", nil, ""}, 404, "There is nothing at"},
 		{"JSONP that is no name", nil, ask{"GET", "/flags?jsonp=alert(1)", nil, ""}, 400, "?jsonp=alert(1) is not the name of a function."},
 	} {
 		t.Run(c.name, c.run)
@@ -265,7 +271,7 @@ func readNews(t *testing.T, in io.Reader, c codec) (got []string) {
 		}
 		e := &masterpb.Event{}
 		if err == nil {
-			err = c.decode(record, e)
+			_, err = c.decode(record, e)
 		}
 		if err != nil {
 			t.Fatalf("after %q: %q: %v", got, record, err)

@@ -29,7 +29,7 @@ type route struct {
 // routes serves two tables; the paths of the first are served below prefix as well. Paths
 // are compared as they come: nothing is cleaned or redirected. Elsewhere, unless nil, has
 // who answers a path of neither table, or nil.
-func routes(prefix string, wire, plain []route, elsewhere func(*http.Request) http.Handler) http.Handler {
+func routes(prefix string, absent absences, wire, plain []route, elsewhere func(*http.Request) http.Handler) http.Handler {
 	byPath := make(map[string]route)
 	for _, row := range wire {
 		byPath[row.path] = row
@@ -40,7 +40,7 @@ func routes(prefix string, wire, plain []route, elsewhere func(*http.Request) ht
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		row, ok := byPath[r.URL.Path]
-		why := whyAbsent(prefix, r.URL.Path)
+		why := absent.why(prefix, r.URL.Path)
 		switch {
 		case !ok && why != "":
 			answer(w, Reply{501, why})

@@ -14,9 +14,11 @@ const streamHeader = "Mesos-Stream-Id"
 // receive; the rest of it is in Scheduler, which knows the frameworks.
 func (m *master) scheduler(w http.ResponseWriter, r *http.Request) {
 	call := &schedulerpb.Call{}
-	if !m.receive(w, r, call) {
+	taken, ok := m.receive(w, r, call)
+	if !ok {
 		return
 	}
+	defer taken.release()
 	if err := rules.Call(call); err != nil {
 		answer(w, Reply{400, "Failed to validate scheduler::Call: " + err.Error()})
 		return
@@ -28,7 +30,7 @@ func (m *master) scheduler(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if subscribe {
-		m.subscribe(w, r, call, out)
+		m.subscribe(w, r, call, out, taken)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callWithin)
@@ -36,7 +38,7 @@ func (m *master) scheduler(w http.ResponseWriter, r *http.Request) {
 	answer(w, m.Scheduler.Call(ctx, caller(r), call))
 }
 
-func (m *master) subscribe(w http.ResponseWriter, r *http.Request, call *schedulerpb.Call, out codec) {
+func (m *master) subscribe(w http.ResponseWriter, r *http.Request, call *schedulerpb.Call, out codec, taken *room) {
 	if len(r.Header.Values(streamHeader)) > 0 {
 		answer(w, Reply{400, "Subscribe calls should not include the 'Mesos-Stream-Id' header"})
 		return
@@ -47,6 +49,7 @@ func (m *master) subscribe(w http.ResponseWriter, r *http.Request, call *schedul
 		return
 	}
 	defer stream.Close()
+	taken.release() // the stream may last for ever
 	w.Header().Set(streamHeader, stream.ID())
 	s := &sender[*schedulerpb.Event]{
 		codec:     out,

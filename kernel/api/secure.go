@@ -92,8 +92,12 @@ func harden(h http.Header) {
 }
 
 // allowedHost knows loopback, the configured names, and the address on which the
-// connection came in, which is the listener's own even if it listens on all of them.
+// connection came in, which is the listener's own even if it listens on all of them. HTTP/1.0
+// need not say a host: no browser speaks it, but the checks of load balancers do.
 func allowedHost(hosts map[string]bool, r *http.Request) bool {
+	if r.Host == "" && !r.ProtoAtLeast(1, 1) {
+		return true
+	}
 	host := canonical(hostname(r.Host))
 	if hosts[host] {
 		return true
@@ -151,13 +155,15 @@ func (b *boundBody) Read(p []byte) (int, error) {
 }
 
 // readBody reads a whole body, or says what answers it.
-func readBody(r *http.Request) ([]byte, *Reply) {
-	body, err := io.ReadAll(r.Body)
+func readBody(r io.Reader) ([]byte, *Reply) {
+	body, err := io.ReadAll(r)
 	var large *http.MaxBytesError
 	var slow net.Error
 	switch {
 	case err == nil:
 		return body, nil
+	case errors.Is(err, errNoRoom):
+		return nil, &noRoom
 	case errors.As(err, &large):
 		return nil, &Reply{413, fmt.Sprintf("The body is larger than %d bytes: send less at a time.", large.Limit)}
 	case errors.As(err, &slow) && slow.Timeout():

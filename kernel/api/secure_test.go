@@ -43,6 +43,30 @@ func TestHostAllowList(t *testing.T) {
 	}
 }
 
+// The check of a load balancer may speak HTTP/1.0 and name no host.
+func TestHostOfOldClients(t *testing.T) {
+	s := httptest.NewServer(Secure(NewMaster(newCluster().config()), SecureConfig{}))
+	defer s.Close()
+	for head, want := range map[string]string{
+		"GET /health HTTP/1.0\r\n\r\n":                       "HTTP/1.0 200",
+		"GET /health HTTP/1.0\r\nHost: evil.example\r\n\r\n": "HTTP/1.0 403",
+		"GET /health HTTP/1.1\r\n\r\n":                       "HTTP/1.1 400",
+		"GET /health HTTP/1.1\r\nHost:\r\n\r\n":              "HTTP/1.1 403",
+	} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(head)); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+			t.Errorf("%q: %q, %v", head, line, err)
+		}
+		conn.Close()
+	}
+}
+
 // A listener on every address serves each of them by its number.
 func TestHostOfTheConnection(t *testing.T) {
 	s := httptest.NewUnstartedServer(nil)

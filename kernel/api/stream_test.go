@@ -70,7 +70,7 @@ func readEvents(t *testing.T, in io.Reader, c codec) []string {
 			t.Fatalf("after %q: %v", got, err)
 		}
 		e := &schedulerpb.Event{}
-		if err := c.decode(record, e); err != nil {
+		if _, err := c.decode(record, e); err != nil {
 			t.Fatalf("record %q: %v", record, err)
 		}
 		got = append(got, e.GetType().String()+e.GetError().GetMessage())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/core/hello"
 	"github.com/gantry-project/gantry/kernel/core/registry"
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
@@ -161,7 +162,7 @@ func (m *Machine) dropMissing(a *agent, held []hello.Task, out *Effects) {
 func (m *Machine) endRemoved(a *agent, f *framework, ended map[id.Framework]bool, out *Effects) {
 	if f.removed && !ended[f.id] {
 		ended[f.id] = true
-		m.send(a, endFramework(f), out)
+		m.send(a, wire.EndFramework(f.info), out)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // allocatorUp begins a new epoch with a snapshot of everything.
 func (m *Machine) allocatorUp(ev AllocatorUp, out *Effects) {
 	m.allocator = allocator{epoch: m.allocator.epoch + 1, up: true}
-	s := &allocatorpb.Snapshot{ConfigJson: ev.Config, Roles: m.sortedRoles(), Domain: m.cfg.Info.GetDomain()}
+	s := &allocatorpb.Snapshot{ConfigJson: ev.Config, Roles: m.weights.Contracts(), Domain: m.cfg.Info.GetDomain()}
 	for _, aid := range sorted(m.agents) {
 		if a := m.agents[aid]; a.conn != 0 {
 			s.Agents = append(s.Agents, m.allocatorAgent(a))

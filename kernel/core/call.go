@@ -20,6 +20,7 @@ const (
 	statusForbidden      = 403
 	statusNotFound       = 404
 	statusNotImplemented = 501
+	statusUnavailable    = 503
 )
 
 // sentence is an error in the words of the wire, which begin with a capital letter.
@@ -107,10 +108,7 @@ func (f *framework) ofRoles(named []string) []string {
 	if len(named) == 0 {
 		return f.roles
 	}
-	return slices.DeleteFunc(slices.Sorted(slices.Values(named)), func(role string) bool {
-		_, has := slices.BinarySearch(f.roles, role)
-		return !has
-	})
+	return slices.DeleteFunc(slices.Sorted(slices.Values(named)), func(role string) bool { return !f.in(role) })
 }
 
 // revive makes roles hear offers again, and voids their filters.

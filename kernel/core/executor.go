@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/core/hello"
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -201,7 +202,7 @@ func (m *Machine) endExecutors(f *framework, told map[id.Agent]bool, out *Effect
 		of := func(e *executor) bool { return e.key.Framework == f.id }
 		if !told[aid] && slices.ContainsFunc(sortedExecutors(a), of) {
 			told[aid] = true
-			m.send(a, endFramework(f), out)
+			m.send(a, wire.EndFramework(f.info), out)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,9 +9,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
-	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/rules"
 	allocatorpb "github.com/gantry-project/gantry/sdk/proto/gantry/allocator/v1"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
@@ -30,27 +31,34 @@ func newFramework(fid id.Framework, plugin string) *framework {
 func (f *framework) setInfo(info *mesos.FrameworkInfo) {
 	info = proto.CloneOf(info)
 	info.Id = &mesos.FrameworkID{Value: proto.String(string(f.id))}
-	f.info = info
+	f.info, f.infoBytes = info, proto.Size(info)
 	f.roles = []string{info.GetRole()}
 	if f.can(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
 		f.roles = slices.Sorted(slices.Values(info.GetRoles()))
 	}
 }
 
-func (f *framework) can(c mesos.FrameworkInfo_Capability_Type) bool {
-	return slices.ContainsFunc(f.info.GetCapabilities(), func(have *mesos.FrameworkInfo_Capability) bool {
-		return have.GetType() == c
-	})
-}
+func (f *framework) can(c mesos.FrameworkInfo_Capability_Type) bool { return wire.Can(f.info, c) }
 
 func (f *framework) partitionAware() bool {
 	return f.can(mesos.FrameworkInfo_Capability_PARTITION_AWARE)
 }
 
-// hears says whether the framework is to be offered resources in a role.
-func (f *framework) hears(role string) bool {
+// in says whether the framework is subscribed in a role.
+func (f *framework) in(role string) bool {
 	_, subscribed := slices.BinarySearch(f.roles, role)
-	return subscribed && !f.suppressed[role]
+	return subscribed
+}
+
+// hears says whether the framework is to be offered resources in a role.
+func (f *framework) hears(role string) bool { return f.in(role) && !f.suppressed[role] }
+
+// fits says whether what a framework tells of itself is of a size that is kept.
+func fits(info *mesos.FrameworkInfo) error {
+	if n := proto.Size(info); n > maxInfo {
+		return sentencef("FrameworkInfo has %d bytes; at most %d are taken", n, maxInfo)
+	}
+	return nil
 }
 
 // failoverTimeout is bounded to a century, beyond which durations overflow.
@@ -63,14 +71,18 @@ func failoverTimeout(info *mesos.FrameworkInfo) time.Duration {
 // of one that fails over from another connection. What is wrong with it is said on the
 // stream, as the reference does.
 func (m *Machine) subscribe(ev Call, out *Effects) {
+	if known := m.frameworks[id.Framework(ev.Call.GetFrameworkId().GetValue())]; ev.Plugin == "" && len(m.streams) >= maxStreams && (known == nil || known.stream == "") {
+		m.reply(ev, statusUnavailable, fmt.Sprintf("%d frameworks are subscribed, and no more can be: end one, or come again later", maxStreams), out)
+		return
+	}
 	m.reply(ev, statusOK, "", out)
-	f, err := m.subscriber(ev)
+	f, err := m.subscriber(ev, out)
 	if err != nil {
-		out.Notify = append(out.Notify, Notice{Stream: ev.Stream, Close: true, Event: errorEvent(err.Error())})
+		out.Notify = append(out.Notify, Notice{Stream: ev.Stream, Close: true, Event: wire.Error(err.Error())})
 		return
 	}
 	if f.stream != "" {
-		out.Notify = append(out.Notify, Notice{Stream: f.stream, Close: true, Event: errorEvent("Framework failed over")})
+		out.Notify = append(out.Notify, Notice{Stream: f.stream, Close: true, Event: wire.Error("Framework failed over")})
 		delete(m.streams, f.stream)
 		m.withdrawOffers(f, out)
 	}
@@ -106,9 +118,12 @@ func (f *framework) take(sub *schedulerpb.Call_Subscribe) {
 }
 
 // subscriber finds or makes the framework of a SUBSCRIBE, or says why it may not.
-func (m *Machine) subscriber(ev Call) (*framework, error) {
+func (m *Machine) subscriber(ev Call, out *Effects) (*framework, error) {
 	sub := ev.Call.GetSubscribe()
 	info := sub.GetFrameworkInfo()
+	if err := fits(info); err != nil { // before anything walks over it
+		return nil, err
+	}
 	if err := rules.FrameworkInfo(info); err != nil {
 		return nil, err
 	}
@@ -117,9 +132,6 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 	}
 	if err := rules.Principal(info, ev.Principal); err != nil {
 		return nil, err
-	}
-	if n := proto.Size(info); n > maxInfo {
-		return nil, sentencef("FrameworkInfo has %d bytes; at most %d are taken", n, maxInfo)
 	}
 	fid := id.Framework(info.GetId().GetValue())
 	if fid == "" && ev.Plugin != "" {
@@ -132,6 +144,17 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 	if m.wasRemoved(fid) || f != nil && f.removed {
 		return nil, sentencef("Framework has been removed")
 	}
+	if f != nil && f.plugin != ev.Plugin {
+		return nil, sentencef("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
+	}
+	if f != nil {
+		if err := rules.Resubscribe(f.info, info); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.makeRoom(f, info, out); err != nil {
+		return nil, err
+	}
 	if f == nil {
 		f = newFramework(fid, ev.Plugin)
 		f.registered = m.now
@@ -139,12 +162,42 @@ func (m *Machine) subscriber(ev Call) (*framework, error) {
 		if ev.Plugin != "" {
 			m.plugins[ev.Plugin] = fid
 		}
-		return f, nil
 	}
-	if f.plugin != ev.Plugin {
-		return nil, sentencef("Framework %s belongs to the plugin '%s': subscribe without its id", fid, f.plugin)
+	return f, nil
+}
+
+// makeRoom tells whether a framework, new if nil, may have this info. For a new or a larger
+// one those have to go that are away and have nothing to lose, the longest away first.
+func (m *Machine) makeRoom(f *framework, info *mesos.FrameworkInfo, out *Effects) error {
+	n := proto.Size(info)
+	if f != nil && n <= f.infoBytes {
+		return nil
 	}
-	return f, rules.Resubscribe(f.info, info)
+	for {
+		known, bytes := 1, n
+		var idle *framework
+		for _, other := range m.frameworks { // any order: sums, and the first of all
+			if other == f {
+				continue
+			}
+			known, bytes = known+1, bytes+other.infoBytes
+			if other.idle() && (idle == nil || cmp.Or(cmp.Compare(other.subscribed, idle.subscribed), cmp.Compare(other.id, idle.id)) < 0) {
+				idle = other
+			}
+		}
+		switch {
+		case known <= maxFrameworks && bytes <= maxInfos:
+			return nil
+		case idle == nil:
+			return sentencef("There would be %d frameworks with %d bytes of FrameworkInfo; at most %d with %d are kept: tear down one that is not needed", known, bytes, maxFrameworks, maxInfos)
+		}
+		m.removeFramework(idle, out)
+	}
+}
+
+// idle says whether a framework is away and has, as far as is known, nothing but its id.
+func (f *framework) idle() bool {
+	return f.stream == "" && !f.removed && !f.recovered && len(f.tasks) == 0 && f.executors == 0
 }
 
 // newFrameworkID skips ids that somebody else has taken already.
@@ -212,13 +265,16 @@ func (m *Machine) removeFramework(f *framework, out *Effects) {
 		t := f.tasks[tid]
 		a := m.agents[t.agent]
 		if a.unreachable || lifecycle.Terminal(t.state) && a.conn != 0 {
+			if !lifecycle.Terminal(t.state) {
+				m.masterUpdate(f, t, removal(f), out)
+			}
 			m.acknowledgeUnheard(a, t, out)
 			m.dropTask(t, out)
 			continue
 		}
 		if !told[a.id] {
 			told[a.id] = true
-			m.send(a, endFramework(f), out)
+			m.send(a, wire.EndFramework(f.info), out)
 		}
 	}
 	m.endExecutors(f, told, out)
@@ -236,17 +292,6 @@ func (m *Machine) settle(f *framework, out *Effects) {
 	m.completed = append(m.completed, f)
 	if len(m.completed) > maxCompletedFrameworks {
 		m.completed = slices.Delete(m.completed, 0, 1)
-	}
-}
-
-func endFramework(f *framework) *linkpb.ToAgent {
-	return &linkpb.ToAgent{Body: &linkpb.ToAgent_EndFramework{EndFramework: &linkpb.EndFramework{FrameworkId: f.info.Id}}}
-}
-
-func errorEvent(message string) *schedulerpb.Event {
-	return &schedulerpb.Event{
-		Type:  schedulerpb.Event_ERROR.Enum(),
-		Error: &schedulerpb.Event_Error{Message: proto.String(message)},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-project/gantry/kernel/core/asked"
 	"github.com/gantry-project/gantry/kernel/core/hello"
+	"github.com/gantry-project/gantry/kernel/core/weights"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
@@ -62,6 +63,11 @@ const (
 	maxTaskInfo   = 512 << 10
 	maxAgentTasks = 8 << 20
 
+	// Bounds of all frameworks together. A plugin's own is given its stream beyond them.
+	maxStreams    = 2000
+	maxFrameworks = 3000
+	maxInfos      = 32 << 20 // bytes
+
 	// forgetAfter is how long an unreachable agent is remembered.
 	forgetAfter = 14 * 24 * time.Hour
 )
@@ -81,10 +87,12 @@ type Machine struct {
 	offers     map[id.Offer]*offer
 	completed  []*framework // removed, oldest first
 	gone       map[id.Framework]bool
-	weights    map[string]int64 // thousandths, positive, of the roles that have one
-	watchers   []id.Stream      // oldest first
+	weights    weights.Weights
+	watchers   []id.Stream // oldest first
 	ended      States
-	asked      asked.Questions
+	// invalidAcks counts acknowledgements that name another agent than the task's.
+	invalidAcks uint64
+	asked       asked.Questions
 
 	allocator allocator
 	deadlines step.Deadlines
@@ -126,6 +134,7 @@ type agent struct {
 type framework struct {
 	id         id.Framework
 	info       *mesos.FrameworkInfo
+	infoBytes  int // size of info
 	plugin     string
 	roles      []string // sorted
 	suppressed map[string]bool
@@ -218,7 +227,7 @@ func New(cfg Config) *Machine {
 		plugins:    map[string]id.Framework{},
 		offers:     map[id.Offer]*offer{},
 		gone:       map[id.Framework]bool{},
-		weights:    map[string]int64{},
+		weights:    weights.Weights{},
 	}
 }
 

@@ -18,13 +18,15 @@ type Tally struct {
 	Total, Used ledger.Scalars
 	// Tasks as they are, and as they ended since the master's start.
 	Tasks, Ended States
+	// InvalidAcks are acknowledgements that named an agent which has not told the status.
+	InvalidAcks uint64
 }
 
 // Tally counts the cluster; it costs a walk over agents and tasks.
 func (m *Machine) Tally() Tally {
 	t := Tally{
 		Subscribed: len(m.streams), Unsubscribed: len(m.frameworks) - len(m.streams), Offers: len(m.offers),
-		Ended: m.ended,
+		Ended: m.ended, InvalidAcks: m.invalidAcks,
 	}
 	for aid, a := range m.agents { // any order: sums
 		switch {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/rules"
@@ -91,33 +92,10 @@ func (m *Machine) grant(epoch uint64, g *allocatorpb.Grant) (*mesos.Offer, alloc
 	return m.wireOffer(o, a, f, resources), allocatorpb.Rejection_NONE, nil
 }
 
-// wireOffer is the offer as its framework sees it; a framework of one role is not told of
-// allocation roles.
+// wireOffer is the offer as its framework sees it.
 func (m *Machine) wireOffer(o *offer, a *agent, f *framework, resources ledger.Resources) *mesos.Offer {
-	w := &mesos.Offer{
-		Id:          &mesos.OfferID{Value: proto.String(string(o.id))},
-		FrameworkId: f.info.Id,
-		AgentId:     a.info.Id,
-		Hostname:    a.info.Hostname,
-		Url: &mesos.URL{
-			Scheme:  proto.String("http"),
-			Address: &mesos.Address{Hostname: a.info.Hostname, Ip: a.info.Hostname, Port: proto.Int32(a.info.GetPort())},
-			Path:    proto.String("/slave(1)"),
-		},
-		Domain:      a.info.Domain,
-		Attributes:  a.info.Attributes,
-		ExecutorIds: a.executorIDs(f),
-	}
-	allocationRole := ""
-	if f.can(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
-		allocationRole = o.role
-		w.AllocationInfo = &mesos.Resource_AllocationInfo{Role: proto.String(o.role)}
-	}
-	if f.can(mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT) {
-		w.Resources = resources.Mesos(allocationRole)
-	} else {
-		w.Resources = resources.MesosPlain(allocationRole)
-	}
+	w := wire.Offer(f.info, a.info, o.role, resources)
+	w.Id, w.ExecutorIds = &mesos.OfferID{Value: proto.String(string(o.id))}, a.executorIDs(f)
 	return w
 }
 
@@ -243,6 +221,7 @@ func (m *Machine) acceptable(f *framework, ids []*mesos.OfferID) ([]*offer, erro
 func (m *Machine) dropLaunches(f *framework, c *schedulerpb.Call_Accept, why error, out *Effects) {
 	for _, op := range c.GetOperations() {
 		for _, info := range op.GetLaunch().GetTaskInfos() {
+			m.ended[mesos.TaskState_TASK_DROPPED]++
 			m.notifyUpdate(f, m.status(f, info.GetTaskId(), info.GetAgentId(), verdict{
 				state: mesos.TaskState_TASK_DROPPED, reason: mesos.TaskStatus_REASON_INVALID_OFFERS,
 				message: "Task launched with invalid offers: " + why.Error(),

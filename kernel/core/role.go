@@ -1,10 +1,7 @@
 package core
 
 import (
-	"cmp"
-	"maps"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -17,29 +14,23 @@ import (
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
 )
 
-const (
-	maxWeights  = 10_000 // roles with a weight of their own
-	usualWeight = 1000   // thousandths
-)
-
 // setWeights sets weights of roles, all of them or, if one is not acceptable, none. Where
 // it matters to a framework, what is offered is offered anew.
 func (m *Machine) setWeights(ev SetWeights, out *Effects) {
-	weights, err := m.readWeights(ev.Weights)
+	changed, err := m.weights.Changed(ev.Weights)
 	if err != nil {
 		out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: statusBadRequest, Message: err.Error()})
 		return
 	}
 	out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: statusOK})
+	for _, role := range changed.Roles() {
+		m.weights[role] = changed[role]
+		out.Persist = append(out.Persist, registry.Weight(&corepb.WeightRecord{Role: role, WeightMilli: changed[role]}))
+		m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Role{Role: m.weights.Contract(role)}}, out)
+	}
 	again := false
-	for _, role := range sorted(weights) {
-		if m.weights[role] == weights[role] {
-			continue
-		}
-		m.weights[role] = weights[role]
-		out.Persist = append(out.Persist, registry.Weight(&corepb.WeightRecord{Role: role, WeightMilli: weights[role]}))
-		m.ask(&allocatorpb.Delta{Body: &allocatorpb.Delta_Role{Role: m.contractRole(role)}}, out)
-		again = again || m.subscribedBelow(role)
+	for _, f := range m.streams { // any order: only whether there is one
+		again = again || changed.Concern(f.roles)
 	}
 	if !again {
 		return
@@ -49,47 +40,8 @@ func (m *Machine) setWeights(ev SetWeights, out *Effects) {
 	}
 }
 
-// readWeights checks weights and converts them to thousandths; of several for a role the
-// last one counts.
-func (m *Machine) readWeights(list []*mesos.WeightInfo) (map[string]int64, error) {
-	weights := map[string]int64{}
-	for _, w := range list {
-		role, milli, err := rules.Weight(w)
-		if err != nil {
-			return nil, sentence("Failed to validate update weights request: " + err.Error())
-		}
-		weights[role] = milli
-	}
-	all := maps.Clone(m.weights)
-	maps.Copy(all, weights)
-	if len(all) > maxWeights {
-		return nil, sentencef("%d roles would have a weight; at most %d may", len(all), maxWeights)
-	}
-	return weights, nil
-}
-
-// subscribedBelow tells whether a connected framework is in the role or in one below it.
-func (m *Machine) subscribedBelow(role string) bool {
-	for _, f := range m.streams { // any order: only whether there is one
-		if slices.ContainsFunc(f.roles, func(have string) bool { return have == role || strings.HasPrefix(have, role+"/") }) {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *Machine) contractRole(role string) *allocatorpb.Role {
-	return &allocatorpb.Role{Name: role, WeightMilli: m.weights[role]}
-}
-
 // Weights answers GET_WEIGHTS: the roles whose weight somebody set.
-func (m *Machine) Weights() *masterpb.Response_GetWeights {
-	r := &masterpb.Response_GetWeights{}
-	for _, role := range sorted(m.weights) {
-		r.WeightInfos = append(r.WeightInfos, &mesos.WeightInfo{Role: proto.String(role), Weight: proto.Float64(float64(m.weights[role]) / 1000)})
-	}
-	return r
-}
+func (m *Machine) Weights() *masterpb.Response_GetWeights { return m.weights.Wire() }
 
 // Roles answers GET_ROLES: the roles with a weight, a framework, or something allocated.
 func (m *Machine) Roles() *masterpb.Response_GetRoles {
@@ -104,13 +56,12 @@ func (m *Machine) Roles() *masterpb.Response_GetRoles {
 			members[role] = append(members[role], m.frameworks[fid].info.Id)
 		}
 	}
-	known := slices.Concat(sorted(m.weights), sorted(holds), sorted(members))
+	known := slices.Concat(m.weights.Roles(), sorted(holds), sorted(members))
 	slices.Sort(known)
 	r := &masterpb.Response_GetRoles{}
 	for _, role := range slices.Compact(known) {
-		weight := cmp.Or(m.weights[role], usualWeight)
 		r.Roles = append(r.Roles, &mesos.Role{
-			Name: proto.String(role), Weight: proto.Float64(float64(weight) / 1000),
+			Name: proto.String(role), Weight: proto.Float64(m.weights.Of(role)),
 			Frameworks: members[role], Resources: holds[role].Mesos(role),
 		})
 	}
@@ -121,28 +72,26 @@ func (m *Machine) Roles() *masterpb.Response_GetRoles {
 // subscription. Offers for roles that it leaves are rescinded.
 func (m *Machine) updateFramework(f *framework, ev Call, out *Effects) {
 	c := ev.Call.GetUpdateFramework()
-	err := rules.UpdateFramework(f.info, c, ev.Principal)
-	if n := proto.Size(c.GetFrameworkInfo()); err == nil && n > maxInfo {
-		err = sentencef("FrameworkInfo has %d bytes; at most %d are taken", n, maxInfo)
+	err := fits(c.GetFrameworkInfo()) // before anything walks over it
+	if err == nil {
+		err = rules.UpdateFramework(f.info, c, ev.Principal)
+	}
+	if err == nil {
+		err = m.makeRoom(f, c.GetFrameworkInfo(), out)
 	}
 	if err != nil {
 		m.reply(ev, statusBadRequest, "Not a valid update of the framework: "+err.Error(), out)
 		return
 	}
 	m.reply(ev, statusOK, "", out)
-	var taken []string
-	for _, role := range f.roles {
-		if f.suppressed[role] && !slices.Contains(c.GetSuppressedRoles(), role) {
-			taken = append(taken, role)
-		}
-	}
+	deaf := sorted(f.suppressed)
 	f.setInfo(c.GetFrameworkInfo())
 	f.suppress(c.GetSuppressedRoles())
 	m.persistFramework(f, out)
 	m.askFramework(f, out)
-	m.askRevived(f, slices.DeleteFunc(taken, func(role string) bool { return !f.hears(role) }), out)
+	m.askRevived(f, slices.DeleteFunc(deaf, func(role string) bool { return !f.hears(role) }), out)
 	for _, oid := range sorted(f.offers) {
-		if o := f.offers[oid]; !slices.Contains(f.roles, o.role) {
+		if o := f.offers[oid]; !f.in(o.role) {
 			m.rescind(o, 0, out)
 		}
 	}
@@ -166,13 +115,4 @@ func (m *Machine) teardown(ev Teardown, out *Effects) {
 	}
 	out.Replies = append(out.Replies, Reply{Request: ev.Request, Status: statusOK})
 	m.removeFramework(f, out)
-}
-
-// sortedRoles is every role with a weight, as allocators know it.
-func (m *Machine) sortedRoles() []*allocatorpb.Role {
-	var list []*allocatorpb.Role
-	for _, role := range sorted(m.weights) {
-		list = append(list, m.contractRole(role))
-	}
-	return list
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gantry-project/gantry/kernel/core/hello"
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/lifecycle"
@@ -25,6 +26,11 @@ type verdict struct {
 	message string
 }
 
+// removal is how the tasks of a removed framework end.
+func removal(f *framework) verdict {
+	return verdict{mesos.TaskState_TASK_KILLED, mesos.TaskStatus_REASON_FRAMEWORK_REMOVED, "Framework " + string(f.id) + " removed"}
+}
+
 // status words a verdict for a framework: no uuid, since nobody waits for its
 // acknowledgement, and the state as the framework's capabilities know it.
 func (m *Machine) status(f *framework, tid *mesos.TaskID, aid *mesos.AgentID, v verdict) *mesos.TaskStatus {
@@ -37,7 +43,7 @@ func (m *Machine) status(f *framework, tid *mesos.TaskID, aid *mesos.AgentID, v 
 		s.Message = proto.String(v.message)
 	}
 	if a := m.agents[id.Agent(aid.GetValue())]; a != nil && v.state == mesos.TaskState_TASK_UNREACHABLE {
-		s.UnreachableTime = timeInfo(a.since)
+		s.UnreachableTime = wire.Time(a.since)
 	}
 	return s
 }
@@ -98,15 +104,18 @@ type launch struct {
 // run is answered with TASK_ERROR and takes nothing.
 func (m *Machine) launch(l launch, pool ledger.Resources, out *Effects) ledger.Resources {
 	key := id.TaskKey{Framework: l.framework.id, Task: id.Task(l.info.GetTaskId().GetValue())}
-	err := rules.Task(l.info, rules.TaskContext{
-		Agent: l.agent.id, Offered: pool, AllocationRole: l.role,
-		Known: l.framework.tasks[key.Task] != nil, Framework: l.framework.info, Running: l.agent.executorInfo(l.framework, l.info),
-	})
+	var err error
+	if n := proto.Size(l.info); n > maxTaskInfo || l.agent.taskBytes+n > maxAgentTasks { // before anything walks over it
+		err = sentencef("TaskInfo has %d bytes; at most %d are taken, and %d for all tasks of an agent", n, maxTaskInfo, maxAgentTasks)
+	}
+	if err == nil {
+		err = rules.Task(l.info, rules.TaskContext{
+			Agent: l.agent.id, Offered: pool, AllocationRole: l.role,
+			Known: l.framework.tasks[key.Task] != nil, Framework: l.framework.info, Running: l.agent.executorInfo(l.framework, l.info),
+		})
+	}
 	if err == nil {
 		err = rules.Supported(l.info)
-	}
-	if n := proto.Size(l.info); err == nil && (n > maxTaskInfo || l.agent.taskBytes+n > maxAgentTasks) {
-		err = sentencef("TaskInfo has %d bytes; at most %d are taken, and %d for all tasks of an agent", n, maxTaskInfo, maxAgentTasks)
 	}
 	var need ledger.Resources
 	if err == nil {
@@ -160,6 +169,10 @@ func (m *Machine) agentUpdate(a *agent, u *linkpb.Update, out *Effects) {
 		// Acknowledged before, never launched, or nonsense: nobody waits for it.
 		m.sendAck(a, u.GetFrameworkId(), s.GetTaskId(), s.GetUuid(), out)
 		return
+	}
+	if why := removal(f); f.removed && s.GetState() == why.state { // the master's doing, whoever carried it out
+		s = proto.CloneOf(s)
+		s.Source, s.Reason, s.Message = mesos.TaskStatus_SOURCE_MASTER.Enum(), why.reason.Enum(), &why.message
 	}
 	latest := mesos.TaskState(u.GetLatest())
 	if !hello.Says(latest) {
@@ -245,11 +258,12 @@ func (m *Machine) dropTask(t *task, out *Effects) {
 // acknowledge passes an acknowledgement on; that of a terminal status ends the task.
 func (m *Machine) acknowledge(f *framework, c *schedulerpb.Call_Acknowledge, out *Effects) {
 	a := m.agents[id.Agent(c.GetAgentId().GetValue())]
-	if a == nil {
-		return
+	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
+	if a == nil || t != nil && t.agent != a.id {
+		m.invalidAcks++
+		return // whoever has the task still waits
 	}
 	m.sendAck(a, f.info.Id, c.GetTaskId(), c.GetUuid(), out)
-	t := f.tasks[id.Task(c.GetTaskId().GetValue())]
 	if t == nil || t.pending == nil || !bytes.Equal(t.pending.GetUuid(), c.GetUuid()) {
 		return
 	}
@@ -271,6 +285,9 @@ func (m *Machine) kill(f *framework, c *schedulerpb.Call_Kill, out *Effects) {
 	if t == nil || lifecycle.Terminal(t.state) {
 		m.reconcile(f, []*schedulerpb.Call_Reconcile_Task{{TaskId: c.GetTaskId(), AgentId: c.GetAgentId()}}, out)
 		return
+	}
+	if c.AgentId != nil && c.GetAgentId().GetValue() != string(t.agent) {
+		return // the task that is meant is not this one
 	}
 	t.kill = &linkpb.Kill{FrameworkId: f.info.Id, TaskId: c.GetTaskId(), KillPolicy: c.GetKillPolicy()}
 	m.send(m.agents[t.agent], &linkpb.ToAgent{Body: &linkpb.ToAgent_Kill{Kill: t.kill}}, out)

@@ -5,10 +5,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gantry-project/gantry/kernel/core/wire"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/ledger"
 	"github.com/gantry-project/gantry/kernel/rules"
-	"github.com/gantry-project/gantry/kernel/step"
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	masterpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/master"
 )
@@ -33,8 +33,8 @@ func (m *Machine) viewAgent(a *agent) *masterpb.Response_GetAgents_Agent {
 	total, _ := m.ledger.Total(a.id)
 	used, offered := m.held(a)
 	return &masterpb.Response_GetAgents_Agent{
-		AgentInfo: a.info, Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
-		Version: proto.String(a.version), RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.since),
+		AgentInfo: a.info, Pid: proto.String(wire.PID(a.info)), Active: proto.Bool(a.conn != 0), Deactivated: proto.Bool(false),
+		Version: proto.String(a.version), RegisteredTime: wire.Time(a.registered), ReregisteredTime: wire.Time(a.since),
 		Capabilities: rules.AgentCapabilities(), TotalResources: total.Mesos(""), AllocatedResources: used.Mesos(""), OfferedResources: offered.Mesos(""),
 	}
 }
@@ -77,8 +77,8 @@ func (m *Machine) viewFramework(f *framework) *masterpb.Response_GetFrameworks_F
 	}
 	v := &masterpb.Response_GetFrameworks_Framework{
 		FrameworkInfo: f.info, Active: proto.Bool(f.stream != ""), Connected: proto.Bool(f.stream != ""),
-		Recovered: proto.Bool(f.recovered), RegisteredTime: timeInfo(f.registered), ReregisteredTime: timeInfo(f.subscribed),
-		UnregisteredTime: timeInfo(f.ended),
+		Recovered: proto.Bool(f.recovered), RegisteredTime: wire.Time(f.registered), ReregisteredTime: wire.Time(f.subscribed),
+		UnregisteredTime: wire.Time(f.ended),
 	}
 	for _, oid := range sorted(f.offers) {
 		c, _ := m.ledger.ClaimOf(oid)
@@ -161,10 +161,3 @@ func (m *Machine) State() *masterpb.Response_GetState {
 // PluginFramework is the framework id that a framework plugin has; empty before its first
 // subscription.
 func (m *Machine) PluginFramework(plugin string) id.Framework { return m.plugins[plugin] }
-
-func timeInfo(t step.Time) *mesos.TimeInfo {
-	if t == 0 {
-		return nil
-	}
-	return &mesos.TimeInfo{Nanoseconds: proto.Int64(int64(t))}
-}

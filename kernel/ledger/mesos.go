@@ -24,9 +24,9 @@ func FromMesos(list []*mesos.Resource) (Resources, error) {
 	return bounded(read)
 }
 
-// bounded sums up what came from outside.
+// bounded sums up what came from outside and was checked as it was read.
 func bounded(list []Resource) (Resources, error) {
-	sum := Of(list...)
+	sum := collect(list)
 	for _, r := range sum.list {
 		if r.Milli > maxMilli {
 			return Resources{}, refuse("Resource '%s' is invalid: value > %d", r.Name, int64(maxMilli/1000))

@@ -148,31 +148,44 @@ type Resources struct {
 // once. Of panics on a negative scalar, an inverted range or two kinds of amount in one
 // Resource: bytes from outside go through Parse, FromMesos or FromContract.
 func Of(list ...Resource) Resources {
-	normal := make([]Resource, 0, len(list))
 	for _, r := range list {
 		if err := r.check(); err != nil {
 			panic("ledger.Of: " + err.Error())
 		}
-		if r.empty() {
-			continue
-		}
-		r.Ranges = normalRanges(r.Ranges)
-		r.Items = normalItems(r.Items)
-		normal = append(normal, r)
 	}
-	slices.SortStableFunc(normal, compareIdentity)
-	merged := normal[:0]
-	for _, r := range normal {
-		if last := len(merged) - 1; last >= 0 && compareIdentity(merged[last], r) == 0 {
-			merged[last] = merged[last].plus(r)
-			continue
+	return collect(list)
+}
+
+// collect is Of for resources that have been checked. All amounts of a kind are gathered
+// before they are put in order, once.
+func collect(list []Resource) Resources {
+	sorted := slices.DeleteFunc(slices.Clone(list), Resource.empty)
+	slices.SortStableFunc(sorted, compareIdentity)
+	merged := sorted[:0]
+	for rest := sorted; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && compareIdentity(rest[0], rest[n]) == 0 {
+			n++
 		}
-		merged = append(merged, r)
+		merged, rest = append(merged, sum(rest[:n])), rest[n:]
 	}
 	if len(merged) == 0 {
 		return Resources{}
 	}
 	return Resources{merged}
+}
+
+// sum adds up resources of one identity, at least one.
+func sum(list []Resource) Resource {
+	all := list[0]
+	all.Ranges, all.Items = slices.Clone(all.Ranges), slices.Clone(all.Items)
+	for _, r := range list[1:] {
+		all.Milli = addMilli(all.Milli, r.Milli)
+		all.Ranges = append(all.Ranges, r.Ranges...)
+		all.Items = append(all.Items, r.Items...)
+	}
+	all.Ranges, all.Items = normalRanges(all.Ranges), normalItems(all.Items)
+	return all
 }
 
 // Plus returns the sum. Numbers and items that both hold count once, so sum only what

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -294,5 +295,34 @@ func TestVolumesAreLentWhole(t *testing.T) {
 				t.Errorf("minus the whole: %s, %t", rest, ok)
 			}
 		})
+	}
+}
+
+// Of many resources of one kind every one is looked at a few times, not once for each
+// other: four times as many cost four times the memory, not sixteen times.
+func TestOfManyOfOneKindCostsNoMoreThanTheirNumber(t *testing.T) {
+	for name, one := range map[string]func(i int) Resource{
+		"items": func(i int) Resource { return Resource{Key: Key{Name: "zones"}, Items: []string{fmt.Sprint(i)}} },
+		"ranges": func(i int) Resource {
+			return Resource{Key: Key{Name: "ports"}, Ranges: []Range{{uint64(3 * i), uint64(3 * i)}}}
+		},
+	} {
+		bytes := func(n int) float64 {
+			list := make([]Resource, n)
+			for i := range list {
+				list[i] = one(i)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := Of(list...)
+			runtime.ReadMemStats(&after)
+			if all := slices.Collect(got.All()); len(all) != 1 || len(all[0].Items)+len(all[0].Ranges) != n {
+				t.Errorf("%d %s became %d resources", n, name, len(all))
+			}
+			return float64(after.TotalAlloc - before.TotalAlloc)
+		}
+		if growth := bytes(8000) / bytes(2000); growth > 8 {
+			t.Errorf("four times as many %s cost %.1f times the memory", name, growth)
+		}
 	}
 }

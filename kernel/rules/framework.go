@@ -10,6 +10,12 @@ import (
 	mesos "github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 )
 
+const (
+	maxRoles      = 1000 // of one framework
+	maxNamed      = 100  // in a refusal
+	maxNamedBytes = 2000
+)
+
 // FrameworkInfo tells whether a framework describes itself acceptably: its roles, its
 // id, its filters and its failover timeout.
 func FrameworkInfo(f *mesos.FrameworkInfo) error {
@@ -51,6 +57,9 @@ func frameworkRoles(f *mesos.FrameworkInfo) error {
 	}
 	if f.Role != nil {
 		return refuse("'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable")
+	}
+	if n := len(f.GetRoles()); n > maxRoles {
+		return refuse("'FrameworkInfo.roles' contains %d roles; at most %d are taken", n, maxRoles)
 	}
 	if twice := duplicates(f.GetRoles()); len(twice) > 0 {
 		return refuse("'FrameworkInfo.roles' contains duplicate items: %s", set(twice))
@@ -117,7 +126,7 @@ func SuppressedRoles(f *mesos.FrameworkInfo, suppressed []string) error {
 	subscribed := Roles(f)
 	var strange []string
 	for _, role := range suppressed {
-		if !slices.Contains(subscribed, role) {
+		if _, has := slices.BinarySearch(subscribed, role); !has {
 			strange = append(strange, role)
 		}
 	}
@@ -167,8 +176,13 @@ func duplicates(list []string) []string {
 	return twice
 }
 
-// set writes strings as clients know sets, ascending and each once.
+// set writes strings as clients know sets, ascending and each once; of a long one the
+// beginning.
 func set(list []string) string {
 	sorted := slices.Compact(slices.Sorted(slices.Values(list)))
-	return "{ " + strings.Join(sorted, ", ") + " }"
+	text := strings.Join(sorted[:min(len(sorted), maxNamed)], ", ")
+	if len(sorted) > maxNamed || len(text) > maxNamedBytes {
+		text = strings.ToValidUTF8(text[:min(len(text), maxNamedBytes)], "") + ", ..."
+	}
+	return "{ " + text + " }"
 }

@@ -1,11 +1,13 @@
 package rules
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
@@ -34,15 +36,17 @@ func TestFrameworkInfo(t *testing.T) {
 		"'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable":      {multi + `role: "eng"`, "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"},
 		"no roles":      {multi, ""},
 		"several roles": {multi + `roles: "eng" roles: "*" roles: "eng/web"`, ""},
-		"'FrameworkInfo.roles' contains duplicate items: %s": {multi + `roles: "b" roles: "a" roles: "b" roles: "a" roles: "b"`, "'FrameworkInfo.roles' contains duplicate items: { a, b }"},
-		"bad roles":    {multi + `roles: "eng" roles: "a/.."`, "'FrameworkInfo.roles' contains invalid role: Role 'a/..' cannot include '..' as a component"},
-		"no id yet":    {`id { value: "" }`, ""},
-		"bad id":       {`id { value: "a/b" }`, "'a/b' contains invalid characters"},
-		"long timeout": {`failover_timeout: 9e9`, ""},
-		"The framework failover_timeout (%g) is invalid": {`failover_timeout: nan`, "The framework failover_timeout (NaN) is invalid"},
-		"endless timeout":       {`failover_timeout: inf`, "The framework failover_timeout (+Inf) is invalid"},
-		"timeout out of bounds": {`failover_timeout: 1e10`, "The framework failover_timeout (1e+10) is invalid"},
-		"offer filters":         {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: 1 } } } } } }`, ""},
+		"'FrameworkInfo.roles' contains duplicate items: %s":            {multi + `roles: "b" roles: "a" roles: "b" roles: "a" roles: "b"`, "'FrameworkInfo.roles' contains duplicate items: { a, b }"},
+		"'FrameworkInfo.roles' contains %d roles; at most %d are taken": {multi + manyRoles(1001), "'FrameworkInfo.roles' contains 1001 roles; at most 1000 are taken"},
+		"as many roles as may be":                                       {multi + manyRoles(1000), ""},
+		"bad roles":                                                     {multi + `roles: "eng" roles: "a/.."`, "'FrameworkInfo.roles' contains invalid role: Role 'a/..' cannot include '..' as a component"},
+		"no id yet":                                                     {`id { value: "" }`, ""},
+		"bad id":                                                        {`id { value: "a/b" }`, "'a/b' contains invalid characters"},
+		"long timeout":                                                  {`failover_timeout: 9e9`, ""},
+		"The framework failover_timeout (%g) is invalid":                {`failover_timeout: nan`, "The framework failover_timeout (NaN) is invalid"},
+		"endless timeout":                                               {`failover_timeout: inf`, "The framework failover_timeout (+Inf) is invalid"},
+		"timeout out of bounds":                                         {`failover_timeout: 1e10`, "The framework failover_timeout (1e+10) is invalid"},
+		"offer filters":                                                 {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: 1 } } } } } }`, ""},
 		"Resource quantities must contain at least one quantity": {`offer_filters { key: "*" value { min_allocatable_resources { quantities {} } } }`,
 			"Resource quantities must contain at least one quantity"},
 		"Negative values not supported": {`offer_filters { key: "*" value { min_allocatable_resources { quantities { quantities { key: "cpus" value { value: -1 } } } } } }`,
@@ -188,5 +192,30 @@ func TestUpdateFramework(t *testing.T) {
 			}
 			told(t, UpdateFramework(framework(t, `principal: "p"`), update, test.authenticated), test.want)
 		})
+	}
+}
+
+// manyRoles are n different ones.
+func manyRoles(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "roles: \"r%d\" ", i)
+	}
+	return text.String()
+}
+
+// What a client sends by the megabyte comes back in a sentence.
+func TestRefusalsAreShort(t *testing.T) {
+	info := framework(t, multi+manyRoles(1000))
+	var strange []string
+	for i := range 100_000 {
+		strange = append(strange, fmt.Sprintf("strange-%d", i))
+	}
+	long := []string{strings.Repeat("é", 1<<20)}
+	for _, suppressed := range [][]string{strange, long} {
+		err := SuppressedRoles(info, suppressed)
+		if err == nil || len(err.Error()) > 3000 || !utf8.ValidString(err.Error()) || !strings.Contains(err.Error(), ", ... }") {
+			t.Errorf("%.200v", err)
+		}
 	}
 }

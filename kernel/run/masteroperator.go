@@ -51,14 +51,22 @@ func (m *Master) views(r *masterpb.Response) map[masterpb.Call_Type]func(*core.M
 	}
 }
 
-// Query answers the operator calls that look at the cluster.
-func (m *Master) Query(ctx context.Context, _ api.Caller, c *masterpb.Call) (*masterpb.Response, api.Reply) {
+// Query answers the operator calls that look at the cluster, several of them in one look.
+func (m *Master) Query(ctx context.Context, _ api.Caller, c *masterpb.Call, also ...masterpb.Call_Type) (*masterpb.Response, api.Reply) {
 	r := &masterpb.Response{}
-	view, ok := m.views(r)[c.GetType()]
-	if !ok {
-		return nil, api.Reply{Status: 501, Message: c.GetType().String() + " is not supported yet"}
+	views := m.views(r)
+	calls := append(also, c.GetType()) // the last says of what type the response is
+	for _, call := range calls {
+		if views[call] == nil {
+			return nil, api.Reply{Status: 501, Message: call.String() + " is not supported yet"}
+		}
 	}
-	if err := m.look(ctx, view); err != nil {
+	look := func(core *core.Machine) {
+		for _, call := range calls {
+			views[call](core)
+		}
+	}
+	if err := m.look(ctx, look); err != nil {
 		return nil, stopped(err)
 	}
 	return r, api.Reply{Status: 200}

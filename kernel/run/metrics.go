@@ -41,6 +41,7 @@ func metrics(t core.Tally, uptimeSeconds float64) []*mesos.Metric {
 	add("frameworks_disconnected", float64(t.Unsubscribed))
 	add("frameworks_inactive", float64(t.Unsubscribed))
 	add("outstanding_offers", float64(t.Offers))
+	add("invalid_status_update_acknowledgements", float64(t.InvalidAcks))
 	for _, name := range []string{"cpus", "gpus", "mem", "disk"} {
 		addUsage(add, name, t.Total.Firm[name], t.Used.Firm[name])
 		addUsage(add, name+"_revocable", t.Total.Revocable[name], t.Used.Revocable[name])

@@ -104,8 +104,9 @@ func TestSlowWatcherIsDropped(t *testing.T) {
 		c := frameworkNamed(fmt.Sprint(i))
 		c.Subscribe.FrameworkInfo.Hostname = &large
 		s, _ := m.Subscribe(t.Context(), api.Caller{}, c)
-		defer s.Close()
 		awaitNews(t, healthy, masterpb.Event_FRAMEWORK_ADDED)
+		s.Close()
+		awaitNews(t, healthy, masterpb.Event_FRAMEWORK_REMOVED) // not all of them would be kept
 	}
 	got := 0
 	for range slow.Events() { // ends

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	hostileAtOnce = 16       // connections that attack at the same time
-	hostileRounds = 3        // how often all of the corpus is sent
-	hostileMemory = 64 << 20 // what the attack may add to the master's memory, in bytes
-	keptOpen      = 128      // connections to plugins, and of honest clients, that may stay open for their next request
+	hostileAtOnce = 16        // connections that attack at the same time
+	hostileRounds = 3         // how often all of the corpus is sent
+	hostileMemory = 192 << 20 // what the attack may add to the master's memory, in bytes: the room that requests have, and garbage
+	keptOpen      = 128       // connections to plugins, and of honest clients, that may stay open for their next request
 )
 
 // attack is one request of the corpus, and what may come of it.
@@ -262,6 +262,95 @@ func TestHostileRequests(t *testing.T) {
 	await(t, soon, "master without the attack's connections", c.describe, func() bool { return openFiles(t, master) <= descriptors+keptOpen })
 	c.checkUnharmed(t, daemons)
 	c.checkNothingHeld(t)
+	c.end()
+	c.checkNothingLeft()
+}
+
+// What one client may send in one call keeps nobody else waiting: with work in proportion to the square of what is sent,
+// each of these took the master from seconds to minutes.
+func TestLargeCallsAreNoTrouble(t *testing.T) {
+	c := up(t, newWorkDir(t), "--no-demo")
+	numbered := func(n int, format string) string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprintf(format, i)
+		}
+		return strings.Join(all, ",")
+	}
+	const multi = `"user":"root","name":"test","capabilities":[{"type":"MULTI_ROLE"}]`
+	for _, roles := range []int{900, 60_000} {
+		body := fmt.Sprintf(`{"type":"SUBSCRIBE","subscribe":{"framework_info":{%s,"roles":[%s]},"suppressed_roles":[%s]}}`,
+			multi, numbered(roles, `"r%d"`), numbered(200_000, `"s%d"`))
+		answer := request{"POST", schedulerPath, []string{asJSON}, body}.send(t, c.at.Master)
+		if answer.status != 200 || !strings.Contains(answer.text, `"type":"ERROR"`) || len(answer.text) > 10_000 {
+			t.Errorf("SUBSCRIBE with %d roles: %d, %d bytes: %.200s", roles, answer.status, len(answer.text), answer.text)
+		}
+	}
+	weights := `[` + numbered(9000, `{"role":"r%d","weight":2}`) + `]`
+	if answer := (request{"PUT", "/weights", nil, weights}).send(t, c.at.Master); answer.status != 200 {
+		t.Errorf("PUT /weights: %d %.200s", answer.status, answer.text)
+	}
+	s := c.subscribe(t, forms[0], "")
+	o := s.offer()
+	sets := strings.Replace(task("sets", o, "true"), `"resources":[`, `"resources":[`+numbered(20_000, `{"name":"s","type":"SET","set":{"item":["i%d"]}}`)+",", 1)
+	ports := strings.Replace(task("ports", o, "true"), `"resources":[`, `"resources":[`+numbered(20_000, `{"name":"p","type":"RANGES","ranges":{"range":[{"begin":1%d1,"end":1%[1]d1}]}}`)+",", 1)
+	s.launch(o, sets, ports, task("plain", o, "true"))
+	for _, id := range []string{"sets", "ports"} {
+		if refused := s.want(id, "TASK_ERROR"); refused.Message == "" {
+			t.Errorf("%s was refused without a word", id)
+		}
+	}
+	s.follow("plain", "TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED")
+	s.teardown()
+	c.checkNothingHeld(t)
+	c.end()
+	c.checkNothingLeft()
+}
+
+// However many subscribe and never read, health checks and agents find the master.
+func TestCrowd(t *testing.T) {
+	const crowd = 4200 // more than the master has connections
+	c := up(t, newWorkDir(t), "--no-demo")
+	body := `{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"crowd"},"suppressed_roles":["*"]}}`
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", schedulerPath, c.at.Master, len(body))
+	conns := make([]net.Conn, 0, crowd)
+	defer func() {
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}()
+	answers := map[string]int{}
+	for i := range crowd {
+		conn, err := net.Dial("tcp", c.at.Master)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+		_ = conn.SetDeadline(time.Now().Add(soon))
+		if _, err := io.WriteString(conn, head+body); err != nil {
+			t.Fatal(err)
+		}
+		status := make([]byte, len("HTTP/1.1 200"))
+		if _, err := io.ReadFull(conn, status); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		answers[string(status[9:])]++
+	}
+	if answers["200"] < 1900 || answers["200"] > 2000 || answers["200"]+answers["503"] != crowd {
+		t.Errorf("the crowd was answered %v", answers)
+	}
+	for _, path := range []string{"/health", "/gantry/v1/link", "/metrics/snapshot"} {
+		if answer := (request{"GET", path, nil, ""}).send(t, c.at.Master); answer.status != 200 {
+			t.Errorf("%s in the crowd: %d %.200s", path, answer.status, answer.text)
+		}
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	c.checkNothingHeld(t)
+	if out := c.must("run", "--", "echo", "still here"); !strings.Contains(out, "still here") {
+		t.Errorf("a task after the crowd wrote %q", out)
+	}
 	c.end()
 	c.checkNothingLeft()
 }

@@ -23,6 +23,7 @@ type Decoder struct {
 	opened  bool        // whether the byte read last opened an object or a list
 	stack   []container // those that pos is in
 	scratch []byte      // the last text that had escapes
+	left    int         // how many bytes of memory the message may still take
 	err     error       // a *ParseError, or nil
 }
 
@@ -320,6 +321,13 @@ func hexRune(in []byte) (rune, bool) {
 		}
 	}
 	return r, true
+}
+
+// spend counts memory that what is read takes, in bytes, and fails when it is too much.
+func (d *Decoder) spend(bytes int) {
+	if d.left -= bytes; d.left < 0 {
+		d.failf(d.pos, "the message takes too much memory: send less at a time")
+	}
 }
 
 // failValue reports the value that starts at pos to be of the wrong kind.

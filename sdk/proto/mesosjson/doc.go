@@ -20,5 +20,6 @@
 // value stands for a list of one, lists within lists are flattened, and of equal keys the
 // last wins. Integers are read exactly, a fraction being cut off; what lies outside the
 // field's range is refused. Text must be UTF-8 and nest at most [MaxDepth] deep. Memory
-// is proportional to the text, so whoever reads the text from a network bounds it.
+// is proportional to the text, in the worst case a hundred times as much: whoever reads the
+// text from a network bounds it, and uses [UnmarshalWithin].
 package mesosjson

@@ -2,6 +2,7 @@ package mesosjson
 
 import (
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -37,14 +38,22 @@ func Append(dst []byte, m Message) ([]byte, error) {
 // keeps nothing. The error is a [ParseError] or a [MissingError]; after one the contents
 // of m mean nothing.
 func Unmarshal(data []byte, m Message) error {
+	_, err := UnmarshalWithin(data, m, math.MaxInt)
+	return err
+}
+
+// UnmarshalWithin is Unmarshal for a text that nobody vouches for: a few bytes of text may
+// ask for a large empty message, a million times. It refuses what takes more than so many
+// bytes of memory, and returns how many were taken: an estimate, right within a factor of two.
+func UnmarshalWithin(data []byte, m Message, memBytes int) (taken int, err error) {
 	proto.Reset(m)
-	d := &Decoder{data: data}
+	d := &Decoder{data: data, left: memBytes}
 	m.ParseJSON(d)
 	d.end()
 	if d.err != nil {
-		return d.err
+		return memBytes - d.left, d.err
 	}
-	return checkRequired(m)
+	return memBytes - d.left, checkRequired(m)
 }
 
 // ParseError says where a text stopped being the JSON of the message asked for.

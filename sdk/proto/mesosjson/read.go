@@ -4,9 +4,17 @@ import (
 	"bytes"
 	"encoding/base64"
 	"math"
+	"reflect"
 	"strconv"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// What is spent beside the bytes of a message or a text.
+const (
+	stringBytes  = 16 // of the header
+	elementBytes = 8  // of the pointer in a list
+	entryBytes   = 64 // of the place in a map
 )
 
 // The Read functions below read the value ahead of d into the form that a generated
@@ -158,6 +166,7 @@ func ReadStrings(d *Decoder) []string {
 
 func readString(d *Decoder) (string, bool) {
 	text := d.stringText("a string")
+	d.spend(stringBytes + len(text))
 	return string(text), text != nil
 }
 
@@ -195,6 +204,7 @@ func ReadBytes(d *Decoder) []byte {
 		text = bytes.Join(bytes.Fields(text), nil)
 	}
 	text = bytes.TrimRight(text, "=")
+	d.spend(len(text))
 	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(text)))
 	n, err := base64.RawStdEncoding.Decode(out, text)
 	if err != nil {
@@ -242,6 +252,10 @@ func readEnum[E ~int32](d *Decoder, values map[string]int32) (E, bool) {
 // ReadObject reads a message field.
 func ReadObject[T any, P object[T]](d *Decoder) P {
 	if d.null() {
+		return nil
+	}
+	d.spend(int(reflect.TypeFor[T]().Size()))
+	if d.err != nil {
 		return nil
 	}
 	m := P(new(T))
@@ -302,6 +316,7 @@ func readList[T any](d *Decoder, list []T, one func(*Decoder) (T, bool)) []T {
 		}
 	default:
 		if v, ok := one(d); ok {
+			d.spend(elementBytes)
 			list = append(list, v)
 		}
 	}
@@ -323,6 +338,7 @@ func readMap[T any](d *Decoder, entries map[string]T, one func(*Decoder) T) map[
 			if entries == nil {
 				entries = map[string]T{}
 			}
+			d.spend(entryBytes + len(d.Name()))
 			entries[string(d.Name())] = one(d)
 		}
 	}

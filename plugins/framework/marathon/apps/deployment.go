@@ -61,12 +61,14 @@ func (d *deployment) touches(app string) bool {
 // makeRoom checks that the apps may be changed: with force the deployments in the way are
 // cancelled, otherwise they are a *LockedError. Error: ErrTooMany.
 func (m *Machine) makeRoom(t turn, apps []string, force bool) error {
-	var inTheWay []string
+	touched := make(map[string]bool, len(apps))
 	for _, app := range apps {
-		for _, id := range m.locks(app) {
-			if !slices.Contains(inTheWay, id) {
-				inTheWay = append(inTheWay, id)
-			}
+		touched[app] = true
+	}
+	var inTheWay []string
+	for _, d := range m.deployments {
+		if slices.ContainsFunc(d.Actions, func(a Action) bool { return touched[a.App] }) {
+			inTheWay = append(inTheWay, d.ID)
 		}
 	}
 	if len(inTheWay) > 0 && !force {

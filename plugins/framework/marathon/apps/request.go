@@ -106,29 +106,48 @@ type target struct {
 	app    *app // nil for a new one
 	id     string
 	spec   *definition.App // nil to remove
-	action string
+	action string          // empty while it is not judged, and after when nothing changes
 }
 
 func (m *Machine) edit(t turn, e Edit) (Reply, error) {
-	targets := make([]target, 0, len(e.Changes))
-	ids := make([]string, 0, len(e.Changes))
-	for _, c := range e.Changes {
-		if slices.Contains(ids, c.App) {
-			var bad definition.InvalidError
-			bad.Add("/id", "app %s is there twice", c.App)
-			return Reply{}, bad.OrNil()
-		}
-		g, err := m.aim(c)
-		if err != nil {
+	ids, err := m.named(e)
+	if err != nil {
+		return Reply{}, err
+	}
+	targets := make([]target, len(e.Changes))
+	for i, c := range e.Changes {
+		if targets[i], err = m.aim(c); err != nil {
 			return Reply{}, err
 		}
-		ids = append(ids, c.App)
-		targets = append(targets, g)
+	}
+	m.assignServicePorts(targets)
+	for i := range targets {
+		targets[i].judge()
 	}
 	if err := m.makeRoom(t, ids, e.Force); err != nil {
 		return Reply{}, err
 	}
 	return m.carryOut(t, targets), nil
+}
+
+// named is the apps of e: each once, and with the new ones not too many.
+func (m *Machine) named(e Edit) ([]string, error) {
+	ids, seen, all := make([]string, len(e.Changes)), map[string]bool{}, len(m.apps)
+	for i, c := range e.Changes {
+		if seen[c.App] {
+			var bad definition.InvalidError
+			bad.Add("/id", "app %s is there twice", c.App)
+			return nil, bad.OrNil()
+		}
+		ids[i], seen[c.App] = c.App, true
+		if m.apps[c.App] != nil {
+			continue
+		}
+		if all++; all > maxApps {
+			return nil, fmt.Errorf("%w apps: there are %d, at most %d are allowed; remove one first", ErrTooMany, len(m.apps), maxApps)
+		}
+	}
+	return ids, nil
 }
 
 // existing is the app that clients see under id.
@@ -156,9 +175,6 @@ func (m *Machine) aim(c Change) (target, error) {
 		g.spec = &spec
 		return g, nil
 	}
-	if a == nil && len(m.apps) >= maxApps {
-		return g, fmt.Errorf("%w apps: %d, at most %d are allowed; remove one first", ErrTooMany, len(m.apps), maxApps)
-	}
 	return g, m.define(&g, c)
 }
 
@@ -171,7 +187,7 @@ type existsError string
 func (e existsError) Error() string { return string(e) }
 func (e existsError) Unwrap() error { return ErrExists }
 
-// define sets the target's definition from the change's body.
+// define sets the target's definition from the change's body; ports and action follow.
 func (m *Machine) define(g *target, c Change) error {
 	base := definition.Initial(c.App)
 	if g.app != nil && c.Manner != Replace {
@@ -184,7 +200,6 @@ func (m *Machine) define(g *target, c Change) error {
 	if err != nil {
 		return err
 	}
-	m.assignServicePorts(&spec, g.app)
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return fmt.Errorf("encode app %s: %w", c.App, err)
@@ -194,17 +209,21 @@ func (m *Machine) define(g *target, c Change) error {
 		bad.Add("/", "the definition is larger than %d bytes; move data out of env and labels", definition.MaxBytes)
 		return bad.OrNil()
 	}
-	g.spec = &spec
-	g.action = ""
+	g.spec, g.action = &spec, "" // until judged
+	return nil
+}
+
+// judge finds the action that leads to a new definition; none if it is the old one.
+func (g *target) judge() {
 	switch {
+	case g.action != "":
 	case g.app == nil:
 		g.action = StartApplication
-	case !spec.SameConfig(*g.app.spec()):
+	case !g.spec.SameConfig(*g.app.spec()):
 		g.action = RestartApplication
-	case spec.Instances != g.app.spec().Instances:
+	case g.spec.Instances != g.app.spec().Instances:
 		g.action = ScaleApplication
 	}
-	return nil
 }
 
 // rollBack aims at an earlier version, which the body names alone.
@@ -228,53 +247,6 @@ func (g *target) rollBack(version any, c Change) error {
 		g.action = ScaleApplication
 	}
 	return nil
-}
-
-// Service ports that are left to us come from this range.
-const (
-	firstServicePort = 10000
-	lastServicePort  = 20000
-)
-
-// assignServicePorts gives ports defined as 0 a number of their own, the one they had if
-// there was one. Where the definition requires ports on the host, 0 stays "any".
-func (m *Machine) assignServicePorts(spec *definition.App, before *app) {
-	if spec.RequirePorts || !slices.Contains(spec.ServicePorts(), 0) {
-		return
-	}
-	used := map[int]bool{}
-	for id, a := range m.apps { // any order: a set
-		if id == spec.ID || a.removed {
-			continue
-		}
-		for _, p := range a.spec().ServicePorts() {
-			used[p] = true
-		}
-	}
-	for _, p := range spec.ServicePorts() {
-		used[p] = true
-	}
-	ports := slices.Clone(spec.PortDefinitions)
-	next := firstServicePort
-	for i := range ports {
-		if ports[i].Port != 0 {
-			continue
-		}
-		if before != nil && i < len(before.spec().PortDefinitions) {
-			if p := before.spec().PortDefinitions[i].Port; !used[p] {
-				ports[i].Port, used[p] = p, true
-				continue
-			}
-		}
-		for next <= lastServicePort && used[next] {
-			next++
-		}
-		if next > lastServicePort {
-			break // none is left: 0 is still a working definition
-		}
-		ports[i].Port, used[next] = next, true
-	}
-	spec.PortDefinitions = ports
 }
 
 // carryOut changes the apps and starts the deployment.
@@ -355,6 +327,7 @@ func (m *Machine) killTasks(t turn, k Kill) (Reply, error) {
 // choose finds the instances that k names.
 func (m *Machine) choose(k Kill) ([]*instance, error) {
 	var chosen []*instance
+	seen := map[*instance]bool{}
 	if k.App != "" {
 		a := m.existing(k.App)
 		if a == nil {
@@ -370,8 +343,8 @@ func (m *Machine) choose(k Kill) ([]*instance, error) {
 	for _, id := range k.Tasks {
 		i := m.tasks[id]
 		switch {
-		case i != nil && !slices.Contains(chosen, i):
-			chosen = append(chosen, i)
+		case i != nil && !seen[i]:
+			chosen, seen[i] = append(chosen, i), true
 		case i == nil && k.MustExist:
 			return nil, TaskNotFound(id)
 		}
@@ -383,15 +356,17 @@ func (m *Machine) choose(k Kill) ([]*instance, error) {
 func (m *Machine) scaleDown(t turn, k Kill, chosen []*instance) (Reply, error) {
 	var targets []target
 	var ids []string
+	places := map[string]int{}
 	for _, i := range chosen {
 		a := m.existing(i.App)
 		if a == nil || i.Doomed {
 			continue
 		}
-		at := slices.Index(ids, i.App)
-		if at < 0 {
+		at, ok := places[i.App]
+		if !ok {
 			spec := *a.spec()
 			at = len(ids)
+			places[i.App] = at
 			ids = append(ids, i.App)
 			targets = append(targets, target{app: a, id: i.App, spec: &spec, action: ScaleApplication})
 		}

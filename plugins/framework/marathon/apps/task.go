@@ -86,14 +86,15 @@ var notInVariable = regexp.MustCompile(`[^a-zA-Z0-9_]+`)
 func (i *instance) environment() map[string]string {
 	spec := i.spec
 	env := map[string]string{
-		"HOST":                       i.Host,
-		"MESOS_TASK_ID":              i.Task,
-		"MARATHON_APP_ID":            spec.ID,
-		"MARATHON_APP_VERSION":       i.Version,
-		"MARATHON_APP_RESOURCE_CPUS": decimal(spec.CPUs),
-		"MARATHON_APP_RESOURCE_MEM":  decimal(spec.Mem),
-		"MARATHON_APP_RESOURCE_DISK": decimal(spec.Disk),
-		"MARATHON_APP_RESOURCE_GPUS": "0",
+		"HOST":                            i.Host,
+		"MESOS_TASK_ID":                   i.Task,
+		"MARATHON_APP_ID":                 spec.ID,
+		"MARATHON_APP_VERSION":            i.Version,
+		"MARATHON_APP_ENFORCE_GROUP_ROLE": "FALSE", // no group has a role of its own
+		"MARATHON_APP_RESOURCE_CPUS":      decimal(spec.CPUs),
+		"MARATHON_APP_RESOURCE_MEM":       decimal(spec.Mem),
+		"MARATHON_APP_RESOURCE_DISK":      decimal(spec.Disk),
+		"MARATHON_APP_RESOURCE_GPUS":      "0",
 	}
 	var names []string
 	for _, label := range sortedKeys(spec.Labels) {

@@ -225,6 +225,9 @@ func (a *App) normalize() {
 	if len(a.Args) == 0 {
 		a.Args = nil
 	}
+	if len(a.AcceptedResourceRoles) == 0 {
+		a.AcceptedResourceRoles = nil
+	}
 	for i := range a.PortDefinitions {
 		if len(a.PortDefinitions[i].Labels) == 0 {
 			a.PortDefinitions[i].Labels = nil
@@ -258,7 +261,7 @@ func expected(t reflect.Type) string {
 // known are the members of App that a client may set.
 var known = []string{
 	"cmd", "args", "container", "user", "env", "instances", "cpus", "mem", "disk", "constraints", "fetch",
-	"portDefinitions", "requirePorts", "backoffSeconds", "backoffFactor", "maxLaunchDelaySeconds",
+	"portDefinitions", "requirePorts", "acceptedResourceRoles", "backoffSeconds", "backoffFactor", "maxLaunchDelaySeconds",
 	"healthChecks", "labels", "upgradeStrategy", "killSelection", "unreachableStrategy", "taskKillGracePeriodSeconds",
 }
 

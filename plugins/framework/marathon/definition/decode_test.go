@@ -52,6 +52,8 @@ func TestOldAndPartialForms(t *testing.T) {
 		t.Errorf("the health check is %+v", app.HealthChecks[0])
 	case app.UpgradeStrategy != UpgradeStrategy{0.5, 1}:
 		t.Errorf("the upgrade strategy is %+v", app.UpgradeStrategy)
+	case !reflect.DeepEqual(app.AcceptedResourceRoles, []string{"*"}):
+		t.Errorf("the accepted roles are %q", app.AcceptedResourceRoles)
 	case app.Constraints[0][1] != "UNIQUE":
 		t.Errorf("the constraint is %v", app.Constraints)
 	case !app.Unreachable.Disabled:

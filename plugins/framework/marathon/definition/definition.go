@@ -33,6 +33,8 @@ type App struct {
 	Constraints     [][]string       `json:"constraints"`
 	Fetch           []Artifact       `json:"fetch"`
 	PortDefinitions []PortDefinition `json:"portDefinitions"`
+	// AcceptedResourceRoles are kept for clients to read: all resources of an offer are used.
+	AcceptedResourceRoles []string `json:"acceptedResourceRoles,omitempty"`
 	// RequirePorts asks for the defined ports themselves on the host.
 	RequirePorts               bool              `json:"requirePorts"`
 	BackoffSeconds             int               `json:"backoffSeconds"`
