@@ -14,6 +14,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/keeper/keeperpb"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/run/trace"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/kernel/store"
 	containerpb "github.com/gantry-project/gantry/sdk/proto/gantry/container/v1"
@@ -109,7 +110,7 @@ type Agent struct {
 	pulls   chan struct{} // a slot for each preparation of an image
 	wait    sync.WaitGroup
 	id      atomic.Value // the machine's AgentID, a string, for everybody
-	trace   *tracer
+	trace   *trace.Log
 
 	// What follows belongs to the owner.
 	link      AgentLink // nil while there is none
@@ -165,7 +166,7 @@ func NewAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 		done:      make(chan struct{}),
 		work:      make(chan struct{}, agentWorkers),
 		pulls:     make(chan struct{}, agentPulls),
-		trace:     newTracer(cfg.Now),
+		trace:     trace.New(cfg.Now),
 		starting:  map[string]*agentLaunch{},
 		executors: newExecutorCalls(),
 		traced:    map[string]id.TaskKey{},

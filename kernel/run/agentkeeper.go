@@ -258,7 +258,7 @@ func (a *Agent) launch(life context.Context, l node.Launch) {
 				return node.ContainerFailed{Container: l.Container, Message: err.Error()}
 			}
 			launch.spec = spec
-			a.trace.mark(a.traced[l.Container], preparedMark(spec))
+			a.trace.Mark(a.traced[l.Container], preparedMark(spec))
 			a.start(spec)
 			return nil
 		}})

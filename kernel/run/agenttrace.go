@@ -22,9 +22,9 @@ func (a *Agent) traceEvent(ev node.Event) {
 		key := id.TaskKey{
 			Framework: id.Framework(r.GetFramework().GetId().GetValue()), Task: id.Task(r.GetTask().GetTaskId().GetValue()),
 		}
-		a.trace.begin(key, api.Mark{Step: "received", By: "agent", At: a.cfg.Now()})
+		a.trace.Begin(key, api.Mark{Step: "received", By: "agent", At: a.cfg.Now()})
 		if r.GetLaunchExecutor() {
-			a.trace.bring(key, r.GetTask().GetExecutor().GetExecutorId().GetValue())
+			a.trace.Bring(key, r.GetTask().GetExecutor().GetExecutorId().GetValue())
 		}
 	}
 }
@@ -33,7 +33,7 @@ func (a *Agent) traceEvent(ev node.Event) {
 func (a *Agent) traceEffects(out *node.Effects) {
 	for _, w := range out.Persist {
 		if key, ok := taskOf(w); ok {
-			a.trace.mark(key, api.Mark{Step: "checkpointed", By: "agent"})
+			a.trace.Mark(key, api.Mark{Step: "checkpointed", By: "agent"})
 		}
 	}
 	for _, ask := range out.Ask {
@@ -41,7 +41,7 @@ func (a *Agent) traceEffects(out *node.Effects) {
 		case node.Launch:
 			a.traced[ask.Container] = keyOf(ask)
 			if ask.Executor != nil {
-				a.traced[ask.Container] = a.trace.bringer(keyOf(ask).Framework, ask.Executor.GetExecutorId().GetValue())
+				a.traced[ask.Container] = a.trace.Bringer(keyOf(ask).Framework, ask.Executor.GetExecutorId().GetValue())
 			}
 		case node.Forget:
 			delete(a.traced, ask.Container)
@@ -49,7 +49,7 @@ func (a *Agent) traceEffects(out *node.Effects) {
 	}
 	for _, t := range out.Tell {
 		if task := t.Event.GetLaunch().GetTask(); task != nil {
-			a.trace.mark(id.TaskKey{
+			a.trace.Mark(id.TaskKey{
 				Framework: id.Framework(task.GetExecutor().GetFrameworkId().GetValue()), Task: id.Task(task.GetTaskId().GetValue()),
 			}, api.Mark{Step: "launched", By: "agent"})
 		}
@@ -60,13 +60,13 @@ func (a *Agent) traceEffects(out *node.Effects) {
 			continue
 		}
 		key := id.TaskKey{Framework: id.Framework(u.GetFrameworkId().GetValue()), Task: id.Task(u.GetStatus().GetTaskId().GetValue())}
-		a.trace.mark(key, api.Mark{Step: "reported", State: u.GetStatus().GetState().String(), By: "agent"})
+		a.trace.Mark(key, api.Mark{Step: "reported", State: u.GetStatus().GetState().String(), By: "agent"})
 		if lifecycle.Terminal(u.GetStatus().GetState()) { // it may be that of a task that was refused
-			a.trace.end(key)
+			a.trace.End(key)
 		}
 	}
 	for _, key := range out.Dropped {
-		a.trace.end(key)
+		a.trace.End(key)
 	}
 }
 
@@ -74,8 +74,8 @@ func (a *Agent) traceEffects(out *node.Effects) {
 // a task brought with it, whose end is none of the task. What an earlier agent launched has no
 // trace.
 func (a *Agent) traceKeeper(container, step string) {
-	if key := a.traced[container]; step != "ended" || !a.trace.brings(key) {
-		a.trace.mark(key, api.Mark{Step: step, By: "keeper"})
+	if key := a.traced[container]; step != "ended" || !a.trace.Brings(key) {
+		a.trace.Mark(key, api.Mark{Step: step, By: "keeper"})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-project/gantry/kernel/failpoint"
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/rules"
+	"github.com/gantry-project/gantry/kernel/run/trace"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/kernel/store"
 	schedulerpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/scheduler"
@@ -56,7 +57,7 @@ type Master struct {
 	commits chan stepped
 	spare   chan *core.Effects
 	out     *outlets
-	trace   *tracer
+	trace   *trace.Log
 	done    chan struct{} // closed when Run returns
 	ready   chan struct{} // closed when the registry has been recovered
 }
@@ -105,7 +106,7 @@ func NewMaster(ctx context.Context, cfg MasterConfig) (*Master, error) {
 		commits: make(chan stepped, masterCommits),
 		spare:   make(chan *core.Effects, masterCommits),
 		out:     newOutlets(),
-		trace:   newTracer(cfg.Now),
+		trace:   trace.New(cfg.Now),
 		done:    make(chan struct{}),
 		ready:   make(chan struct{}),
 	}

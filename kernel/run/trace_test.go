@@ -12,16 +12,11 @@ import (
 	"github.com/gantry-project/gantry/kernel/id"
 	"github.com/gantry-project/gantry/kernel/link/linkpb"
 	"github.com/gantry-project/gantry/kernel/node"
+	"github.com/gantry-project/gantry/kernel/run/trace"
 	"github.com/gantry-project/gantry/kernel/step"
 	"github.com/gantry-project/gantry/sdk/proto/mesos/v1"
 	executorpb "github.com/gantry-project/gantry/sdk/proto/mesos/v1/executor"
 )
-
-// newTestTracer has a clock that ticks once a look.
-func newTestTracer() *tracer {
-	now := time.Unix(0, 0)
-	return newTracer(func() time.Time { now = now.Add(time.Second); return now })
-}
 
 func taskKey(framework, task string) id.TaskKey {
 	return id.TaskKey{Framework: id.Framework(framework), Task: id.Task(task)}
@@ -36,74 +31,12 @@ func words(trace api.Trace) string {
 	return strings.Join(all, " ")
 }
 
-func TestTracerKeepsTheFirstOfEachStep(t *testing.T) {
-	tr, key := newTestTracer(), taskKey("F", "T")
-	running := func(uuid string) *mesos.TaskStatus {
-		return &mesos.TaskStatus{TaskId: &mesos.TaskID{Value: proto.String("T")}, State: mesos.TaskState_TASK_RUNNING.Enum(), Uuid: []byte(uuid)}
-	}
-	tr.mark(key, api.Mark{Step: "sent"}) // of nothing that is known
-	tr.begin(key, api.Mark{Step: "accepted", At: time.Unix(0, 0)})
-	tr.mark(key, api.Mark{Step: "sent"})
-	tr.acknowledged(key, nil) // of nothing that was told
-	tr.told("F", running("one"))
-	tr.told("F", running("one")) // said again
-	tr.told("G", running("one")) // another's task
-	tr.acknowledged(key, []byte("two"))
-	tr.acknowledged(key, []byte("one"))
-	tr.end(key)
-	tr.end(key)
-	tr.acknowledged(key, []byte("one"))
-	tr.mark(key, api.Mark{Step: "late"})
-	got := tr.Traces("", "T")
-	if len(got) != 1 || words(got[0]) != "accepted@0 sent@1 delivered_RUNNING@2 acknowledged_RUNNING@3 late@4" {
-		t.Errorf("got %v", got)
-	}
-	if tr.Traces("G", "T") != nil || tr.Traces("F", "U") != nil || len(tr.ended) != 1 {
-		t.Errorf("more is remembered than there was: %v", tr.ended)
-	}
-}
-
-func TestTracerIsBounded(t *testing.T) {
-	tr := newTestTracer()
-	tr.begin(taskKey("F", "lives"))
-	for i := range 3 * endedTraces {
-		key := taskKey("F", fmt.Sprint("T", i))
-		tr.begin(key)
-		tr.end(key)
-	}
-	if len(tr.ways) != endedTraces+1 || len(tr.ended) != endedTraces {
-		t.Errorf("%d ways, %d of them ended", len(tr.ways), len(tr.ended))
-	}
-	for task, want := range map[string]int{"lives": 1, fmt.Sprint("T", 2*endedTraces-1): 0, fmt.Sprint("T", 2*endedTraces): 1} {
-		if got := len(tr.Traces("F", task)); got != want {
-			t.Errorf("task %s has %d traces, want %d", task, got, want)
-		}
-	}
-}
-
-// A task may have the id of one that ended; it is the newer that is asked for, for as long as it is remembered itself.
-func TestTracerOfAnIDThatIsUsedAgain(t *testing.T) {
-	tr, key := newTestTracer(), taskKey("F", "T")
-	tr.begin(key, api.Mark{Step: "first"})
-	tr.begin(key, api.Mark{Step: "ignored"}) // it lives
-	tr.end(key)
-	tr.begin(key, api.Mark{Step: "second"})
-	for i := range endedTraces { // the first is forgotten
-		other := taskKey("F", fmt.Sprint(i))
-		tr.begin(other)
-		tr.end(other)
-	}
-	if got := tr.Traces("", "T"); len(got) != 1 || words(got[0]) != fmt.Sprintf("second@%d", time.Time{}.Unix()) {
-		t.Errorf("got %v", got)
-	}
-}
-
 // A task on an executor is launched when that is told of it; the way of the one that brought
 // the executor has the start of its container as well, and not its end.
 func TestTracesOfTasksOnExecutors(t *testing.T) {
 	now := time.Unix(0, 0)
 	clock := func() time.Time { now = now.Add(time.Second); return now }
-	a := &Agent{cfg: AgentConfig{Now: clock}, trace: newTracer(clock), traced: map[string]id.TaskKey{}}
+	a := &Agent{cfg: AgentConfig{Now: clock}, trace: trace.New(clock), traced: map[string]id.TaskKey{}}
 	framework := &mesos.FrameworkInfo{Id: &mesos.FrameworkID{Value: proto.String("F")}}
 	executor := &mesos.ExecutorInfo{FrameworkId: framework.Id, ExecutorId: &mesos.ExecutorID{Value: proto.String("e")}}
 	task := func(name string) *mesos.TaskInfo {

@@ -1,4 +1,10 @@
-package run
+// Package trace remembers the ways of tasks: what happened to each, and when.
+//
+//	log := trace.New(time.Now)
+//	log.Begin(key, api.Mark{Step: "received", By: "agent", At: time.Now()})
+//	log.Mark(key, api.Mark{Step: "checkpointed", By: "agent"})
+//	log.Traces("", "task-1")
+package trace
 
 import (
 	"bytes"
@@ -15,9 +21,9 @@ import (
 // endedTraces is how many tasks are remembered that have ended, each with some twenty marks.
 const endedTraces = 1000
 
-// tracer remembers what happened to tasks, and when. Of a task that it was not told to
-// begin with it keeps nothing. It may be used by several goroutines.
-type tracer struct {
+// Log remembers what happened to tasks, and when. Of a task that it was not told to
+// Begin with it keeps nothing. It may be used by several goroutines.
+type Log struct {
 	now func() time.Time
 
 	mu sync.Mutex
@@ -31,20 +37,21 @@ type tracer struct {
 type way struct {
 	key   id.TaskKey
 	marks []api.Mark
-	// told is the status that the framework heard last.
+	// Told is the status that the framework heard last.
 	told *mesos.TaskStatus
 	// executor is the id of the one that the task brought with it, if it did.
 	executor string
 	over     bool
 }
 
-func newTracer(now func() time.Time) *tracer {
-	return &tracer{now: now, ways: map[id.TaskKey]*way{}}
+// New returns a Log whose marks have the time that now tells.
+func New(now func() time.Time) *Log {
+	return &Log{now: now, ways: map[id.TaskKey]*way{}}
 }
 
-// begin remembers a task from now on, unless it does already: one of its id that has
+// Begin remembers a task from now on, unless it does already: one of its id that has
 // ended is forgotten.
-func (t *tracer) begin(key id.TaskKey, marks ...api.Mark) {
+func (t *Log) Begin(key id.TaskKey, marks ...api.Mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.ways[key]; w == nil || w.over {
@@ -52,8 +59,8 @@ func (t *tracer) begin(key id.TaskKey, marks ...api.Mark) {
 	}
 }
 
-// bring says that a task brings its executor with it.
-func (t *tracer) bring(key id.TaskKey, executor string) {
+// Bring says that a task brings its executor with it.
+func (t *Log) Bring(key id.TaskKey, executor string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.ways[key]; w != nil {
@@ -61,15 +68,16 @@ func (t *tracer) bring(key id.TaskKey, executor string) {
 	}
 }
 
-func (t *tracer) brings(key id.TaskKey) bool {
+// Brings says whether a task is known to have brought its executor.
+func (t *Log) Brings(key id.TaskKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.ways[key] != nil && t.ways[key].executor != ""
 }
 
-// bringer is the task that brought an executor, the last if there were several of its id; the
+// Bringer is the task that brought an executor, the last if there were several of its id; the
 // zero key if it is not remembered.
-func (t *tracer) bringer(framework id.Framework, executor string) (last id.TaskKey) {
+func (t *Log) Bringer(framework id.Framework, executor string) (last id.TaskKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var at time.Time
@@ -81,8 +89,8 @@ func (t *tracer) bringer(framework id.Framework, executor string) (last id.TaskK
 	return last
 }
 
-// mark notes a step of a task that was begun, if it is the first of its name and state.
-func (t *tracer) mark(key id.TaskKey, m api.Mark) {
+// Mark notes a step of a task that was begun, if it is the first of its name and state.
+func (t *Log) Mark(key id.TaskKey, m api.Mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.ways[key]; w != nil {
@@ -90,7 +98,7 @@ func (t *tracer) mark(key id.TaskKey, m api.Mark) {
 	}
 }
 
-func (t *tracer) add(w *way, m api.Mark) {
+func (t *Log) add(w *way, m api.Mark) {
 	again := func(old api.Mark) bool { return old.Step == m.Step && old.State == m.State }
 	if !slices.ContainsFunc(w.marks, again) {
 		m.At = t.now()
@@ -98,8 +106,8 @@ func (t *tracer) add(w *way, m api.Mark) {
 	}
 }
 
-// told notes that the framework hears a status, and remembers which.
-func (t *tracer) told(framework id.Framework, s *mesos.TaskStatus) {
+// Told notes that the framework hears a status, and remembers which.
+func (t *Log) Told(framework id.Framework, s *mesos.TaskStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.ways[id.TaskKey{Framework: framework, Task: id.Task(s.GetTaskId().GetValue())}]; w != nil {
@@ -108,8 +116,8 @@ func (t *tracer) told(framework id.Framework, s *mesos.TaskStatus) {
 	}
 }
 
-// acknowledged notes that the framework has acknowledged what it was told.
-func (t *tracer) acknowledged(key id.TaskKey, uuid []byte) {
+// Acknowledged notes that the framework has acknowledged what it was told.
+func (t *Log) Acknowledged(key id.TaskKey, uuid []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.ways[key]; w != nil && len(uuid) > 0 && bytes.Equal(w.told.GetUuid(), uuid) {
@@ -117,9 +125,9 @@ func (t *tracer) acknowledged(key id.TaskKey, uuid []byte) {
 	}
 }
 
-// end says that a task is over: it is remembered until endedTraces others are, and what
+// End says that a task is over: it is remembered until endedTraces others are, and what
 // comes late is still noted.
-func (t *tracer) end(key id.TaskKey) {
+func (t *Log) End(key id.TaskKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.ways[key]
@@ -139,7 +147,7 @@ func (t *tracer) end(key id.TaskKey) {
 
 // Traces returns what is remembered of tasks with this id, ordered by framework; an empty
 // framework stands for all.
-func (t *tracer) Traces(framework, task string) []api.Trace {
+func (t *Log) Traces(framework, task string) []api.Trace {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []api.Trace
