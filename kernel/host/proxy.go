@@ -29,12 +29,8 @@ type front struct {
 	ready    atomic.Bool // the plugin said that it serves
 }
 
-// newFront listens on address and passes requests to socket once the plugin is ready.
-func newFront(name, address, socket string, secure func(http.Handler) http.Handler) (*front, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for plugin %s: %w", name, err)
-	}
+// newFront passes requests from l to socket once the plugin is ready.
+func newFront(name string, l net.Listener, socket string, secure func(http.Handler) http.Handler) *front {
 	f := &front{listener: l}
 	quiet := log.New(io.Discard, "", 0) // what a client does wrong is answered, not logged
 	proxy := &httputil.ReverseProxy{
@@ -75,7 +71,7 @@ func newFront(name, address, socket string, secure func(http.Handler) http.Handl
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          quiet,
 	}
-	return f, nil
+	return f
 }
 
 // rewrite sends the request on with path, query and Host as they came.

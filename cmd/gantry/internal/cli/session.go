@@ -54,16 +54,24 @@ func (s *session) address() string {
 
 func (s *session) client() (*client.Client, error) {
 	cluster, err := s.cluster()
-	return client.New(cluster.Master, cluster.Marathon), err
+	return of(cluster), err
+}
+
+// of is a client of a cluster's masters.
+func of(cluster daemon.Cluster) *client.Client {
+	if len(cluster.Masters) == 0 { // from the command line
+		return client.New(cluster.Master, cluster.Marathon)
+	}
+	return client.Of(cluster.Masters, cluster.Marathon)
 }
 
 // marathon returns a client that knows where Marathon answers, asking the master where no file tells.
 func (s *session) marathon(ctx context.Context) (*client.Client, error) {
 	cluster, err := s.cluster()
 	if err != nil || cluster.Marathon != "" {
-		return client.New(cluster.Master, cluster.Marathon), err
+		return of(cluster), err
 	}
-	plugins, err := client.New(cluster.Master, "").Plugins(ctx)
+	plugins, err := of(cluster).Plugins(ctx)
 	if err != nil {
 		return nil, err
 	}
