@@ -124,12 +124,12 @@ deps:
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
 
-# Clients of others are tested, one of them in JavaScript, and a plugin in C is compiled to WASM.
+# Clients of others are tested, one of them in JavaScript, a plugin in C is compiled to WASM, and masters share an etcd.
 test-deps:
-	@command -v npm >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
-		echo "installing clang, lld, nodejs and npm"; \
+	@command -v npm >/dev/null && command -v etcd >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null || test "$$(id -u)" != 0 || { \
+		echo "installing clang, lld, etcd-server, nodejs and npm"; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld etcd-server \
 			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; }
 
 clean:

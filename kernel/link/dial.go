@@ -33,8 +33,12 @@ const (
 	watchEvery, watchWithin = 2 * time.Second, time.Second
 )
 
-// ErrDenied says that the master does not accept the agent's token.
-var ErrDenied = errors.New("the master denied the agent's token")
+var (
+	// ErrDenied says that the master does not accept the agent's token.
+	ErrDenied = errors.New("the master denied the agent's token")
+	// ErrNewer ends the stream to a master when another one has a newer epoch.
+	ErrNewer = errors.New("another master leads")
+)
 
 // Address is what a master answers at AddressPath.
 type Address struct {
@@ -50,9 +54,6 @@ type DialConfig struct {
 	Masters []string
 	Token   string
 }
-
-// ErrNewer ends the stream to a master when another one has a newer epoch.
-var ErrNewer = errors.New("another master leads")
 
 // Dial asks the masters, all at once, where the leading one's link is, and attaches to the
 // first that is named. Ctx bounds the dialling, not the connection; that ends with ErrNewer
@@ -114,18 +115,21 @@ func watch(conn *Conn, masters []string, epoch uint64) {
 		<-conn.end.done
 		cancel()
 	}()
-	for i := 0; ; i++ {
+	for i := 0; ctx.Err() == nil; i++ {
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		}
-		ask, enough := context.WithTimeout(ctx, watchWithin)
-		a, err := resolve(ask, masters[i%len(masters)])
-		enough()
-		if err == nil && a.Epoch > epoch {
-			conn.end.with(ErrNewer)
-			return
+		for j := range masters { // the next one, if that does not answer
+			ask, enough := context.WithTimeout(ctx, watchWithin)
+			a, err := resolve(ask, masters[(i+j)%len(masters)])
+			enough()
+			if err == nil && a.Epoch > epoch {
+				conn.end.with(ErrNewer)
+			}
+			if err == nil || ctx.Err() != nil {
+				break
+			}
 		}
 	}
 }

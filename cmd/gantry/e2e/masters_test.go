@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -45,9 +46,11 @@ func TestThreeMasters(t *testing.T) {
 	s.follow("ends", "TASK_STARTING", "TASK_RUNNING")
 	ended := s.want("ends", "TASK_FAILED") // is not acknowledged
 
+	c.signalSupervisor(syscall.SIGSTOP) // or the killed one is back in time to be elected again
 	begun := time.Now()
 	c.signalMaster(first, syscall.SIGKILL)
 	second := c.awaitLeaderAfter(first, begun, "kill -9")
+	c.signalSupervisor(syscall.SIGCONT)
 	c.back(begun, "kill -9", ended)
 
 	begun = time.Now()
@@ -95,6 +98,13 @@ func (c *masters) through(not ...string) {
 func (c *masters) signalMaster(name string, s syscall.Signal) {
 	c.t.Helper()
 	if err := syscall.Kill(c.daemon(c.t, name).PID, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *masters) signalSupervisor(s syscall.Signal) {
+	c.t.Helper()
+	if err := syscall.Kill(c.cmd.Process.Pid, s); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -231,10 +241,7 @@ func (c *masters) standbyPoints(t *testing.T, leading string) {
 // withoutMajority kills two of three, and has nobody start them again for a while.
 func (c *masters) withoutMajority(ended status) {
 	c.t.Helper()
-	supervisor := c.cmd.Process.Pid
-	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
-		c.t.Fatal(err)
-	}
+	c.signalSupervisor(syscall.SIGSTOP)
 	leading, _ := c.leader()
 	other := masterNames[(slices.Index(masterNames, leading)+1)%3]
 	c.signalMaster(other, syscall.SIGKILL)
@@ -259,9 +266,7 @@ func (c *masters) withoutMajority(ended status) {
 		c.t.Errorf("without a leader the demo's processes are %v, and were %v", now, c.demo)
 	}
 	begun := time.Now()
-	if err := syscall.Kill(supervisor, syscall.SIGCONT); err != nil {
-		c.t.Fatal(err)
-	}
+	c.signalSupervisor(syscall.SIGCONT)
 	await(c.t, soon, "leader", c.describe, func() bool { return redirect(c.at.Master) != "" })
 	c.back(begun, "loss", ended)
 }
@@ -281,4 +286,77 @@ func (c *masters) otherNumber(t *testing.T) {
 	if _, err := os.Stat(daemon.ClusterFile(c.workDir)); err == nil {
 		t.Error(fmt.Sprint("it left ", daemon.ClusterFile(c.workDir)))
 	}
+}
+
+// Two masters with an etcd that runs by itself, of which the leader is killed.
+func TestMastersOfAnEtcd(t *testing.T) {
+	dir := newWorkDir(t)
+	at, peer := freeAddress(t), freeAddress(t)
+	start(t, "etcd", "--data-dir", filepath.Join(dir, "etcd"), "--name", "one", "--initial-cluster", "one=http://"+peer, "--log-level", "error",
+		"--listen-client-urls", "http://"+at, "--advertise-client-urls", "http://"+at,
+		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer)
+	await(t, soon, "etcd", func() string { return "" }, func() bool {
+		resp, err := http.Get("http://" + at + "/health")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil && resp.StatusCode == 200
+	})
+	var masters []*exec.Cmd
+	var listen []string
+	for _, name := range []string{"a", "b"} {
+		publish := filepath.Join(dir, name+".json")
+		masters = append(masters, start(t, filepath.Join(bin, "gantry"), "master", "--work-dir", filepath.Join(dir, name), "--publish", publish,
+			"--store", "etcd://"+at, "--listen", "127.0.0.1:0", "--link-listen", "127.0.0.1:0"))
+		await(t, soon, "master "+name, func() string { return "" }, func() bool {
+			here, err := daemon.Read(publish)
+			return err == nil && redirect(here.Listen) != ""
+		})
+		here, err := daemon.Read(publish)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listen = append(listen, here.Listen)
+	}
+	for _, master := range listen {
+		if to := redirect(master); to != "//"+listen[0] {
+			t.Errorf("%s says that %s leads", master, to)
+		}
+	}
+	begun := time.Now()
+	if err := masters[0].Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, soon, "other leader", func() string { return "" }, func() bool {
+		return redirect(listen[1]) == "//"+listen[1]
+	})
+	t.Logf("kill -9 of the leader: another one leads after %s", time.Since(begun).Round(10*time.Millisecond))
+	if _, err := client.New(listen[1], "").State(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func start(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() // it may have ended
+		cmd.Wait()
+	})
+	return cmd
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

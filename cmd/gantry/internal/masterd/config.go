@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,8 @@ func (c *Config) checkStore() error {
 		}
 	case external:
 		for host := range strings.SplitSeq(hosts, ",") {
-			if _, _, err := net.SplitHostPort(host); err != nil {
+			name, port, err := net.SplitHostPort(host)
+			if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || name == "" {
 				return fmt.Errorf("--store %s: %q is not HOST:PORT: give etcd://HOST:PORT,...", c.Store, host)
 			}
 			c.endpoints = append(c.endpoints, host)
