@@ -80,12 +80,12 @@ func (c *Config) checkStore() error {
 		for host := range strings.SplitSeq(hosts, ",") {
 			name, port, err := net.SplitHostPort(host)
 			if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || name == "" {
-				return fmt.Errorf("--store %s: %q is not HOST:PORT: give etcd://HOST:PORT,...", c.Store, host)
+				return fmt.Errorf("--store %s: %q is not HOST:PORT: give etcd://HOST:PORT, further ones after commas", c.Store, host)
 			}
 			c.endpoints = append(c.endpoints, host)
 		}
 	case c.Store != "bolt":
-		return fmt.Errorf("--store %q: give bolt, etcd-embedded or etcd://HOST:PORT,...", c.Store)
+		return fmt.Errorf("--store %q: give bolt, etcd-embedded or etcd://HOST:PORT", c.Store)
 	}
 	return c.checkLeftovers()
 }

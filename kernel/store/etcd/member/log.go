@@ -3,27 +3,31 @@ package member
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// logger passes on what etcd warns of.
-func logger(log *slog.Logger) *zap.Logger {
+// logger passes on what etcd warns of, until ending is true: the end is full of errors.
+func logger(log *slog.Logger, ending *atomic.Bool) *zap.Logger {
 	if log == nil {
 		return zap.NewNop()
 	}
-	return zap.New(core{log.With("part", "etcd")})
+	return zap.New(core{log.With("part", "etcd"), ending})
 }
 
 // core is a zapcore.Core that writes to a slog.Logger: errors as warnings, since whether the
 // master can go on without is the master's to say, and warnings as information.
-type core struct{ log *slog.Logger }
+type core struct {
+	log    *slog.Logger
+	ending *atomic.Bool
+}
 
-func (c core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+func (c core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel && !c.ending.Load() }
 
 func (c core) With(fields []zapcore.Field) zapcore.Core {
-	return core{c.log.With(attributes(fields)...)}
+	return core{c.log.With(attributes(fields)...), c.ending}
 }
 
 func (c core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {

@@ -20,12 +20,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
 
 	"github.com/gantry-project/gantry/kernel/store/etcd"
 )
@@ -73,15 +75,16 @@ func Start(cfg Config) (*etcd.Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	running, err := embed.StartEtcd(cfg.embed())
+	ending := new(atomic.Bool)
+	running, err := embed.StartEtcd(cfg.embed(logger(cfg.Log, ending)))
 	if err != nil {
 		return nil, fmt.Errorf("start the store's member %s in %s: %w", cfg.Name, cfg.Dir, err)
 	}
 	client := v3client.New(running.Server)
-	return etcd.New(client, prefix, &member{running, running.Server, client}), nil
+	return etcd.New(client, prefix, &member{running, running.Server, client, ending}), nil
 }
 
-func (c Config) embed() *embed.Config {
+func (c Config) embed(log *zap.Logger) *embed.Config {
 	var peers []string
 	for _, name := range slices.Sorted(maps.Keys(c.Peers)) {
 		peers = append(peers, name+"="+c.Peers[name])
@@ -94,7 +97,7 @@ func (c Config) embed() *embed.Config {
 	e.ListenClientUrls, e.AdvertiseClientUrls = nil, nil
 	e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, keepHours
 	e.QuotaBackendBytes = quotaBytes
-	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(c.Log))
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
 	return e
 }
 
@@ -103,6 +106,7 @@ type member struct {
 	etcd   *embed.Etcd
 	server *etcdserver.EtcdServer
 	client *clientv3.Client
+	ending *atomic.Bool
 }
 
 func (m *member) leads() bool { return m.server.Lead() == uint64(m.server.MemberID()) }
@@ -176,6 +180,7 @@ func (m *member) Leader(ctx context.Context) (string, error) {
 
 // Close implements etcd.Ballot; a member that leads hands the lead over first, if there is one to take it.
 func (m *member) Close() error {
+	m.ending.Store(true)
 	m.etcd.Close()
 	return nil
 }
