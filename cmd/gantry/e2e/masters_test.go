@@ -267,7 +267,7 @@ func (c *masters) withoutMajority(ended status) {
 	}
 	begun := time.Now()
 	c.signalSupervisor(syscall.SIGCONT)
-	await(c.t, soon, "leader", c.describe, func() bool { return redirect(c.at.Master) != "" })
+	await(c.t, soon, "leader", c.describe, c.answers)
 	c.back(begun, "loss", ended)
 }
 
