@@ -143,13 +143,14 @@ deps:
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libseccomp-dev libc6-dev pkg-config; }
 
-# Clients of others are tested, one of them in JavaScript; the web page, in a browser; and a plugin and a task in C are compiled to WASM.
+# Clients of others are tested, one of them in JavaScript; the web page, in a browser; and a plugin and a task in C are compiled to WASM;
+# masters share an etcd.
 test-deps:
-	@command -v npm >/dev/null && command -v chromium >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null && $(WASILIBC) || \
+	@command -v npm >/dev/null && command -v chromium >/dev/null && command -v etcd >/dev/null && command -v clang >/dev/null && command -v wasm-ld >/dev/null && $(WASILIBC) || \
 		test "$$(id -u)" != 0 || { \
-		echo "installing clang, lld, wasi-libc, chromium, nodejs and npm"; \
+		echo "installing clang, lld, wasi-libc, chromium, etcd-server, nodejs and npm"; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc chromium \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc chromium etcd-server \
 			$$(command -v npm >/dev/null || echo nodejs npm) >/dev/null && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev-wasm32 >/dev/null; }

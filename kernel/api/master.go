@@ -66,7 +66,8 @@ type Standing struct {
 // Readiness tells where the master stands now.
 type Readiness interface{ Standing() Standing }
 
-// MasterConfig is what NewMaster serves; the five interfaces and Version are required.
+// MasterConfig is what NewMaster serves; the five interfaces and Version are required. While
+// Readiness says that another master leads, nothing but Readiness is asked.
 type MasterConfig struct {
 	Scheduler Scheduler
 	Operator  Operator
@@ -215,7 +216,11 @@ func (m *master) link(w http.ResponseWriter, r *http.Request) {
 	}{address, epoch})
 }
 
-func (m *master) plugins(w http.ResponseWriter, _ *http.Request) { answerJSON(w, m.Console.Plugins()) }
+func (m *master) plugins(w http.ResponseWriter, r *http.Request) {
+	if m.ready(w, r) {
+		answerJSON(w, m.Console.Plugins())
+	}
+}
 
 // killTask ends a task for an operator.
 func (m *master) killTask(w http.ResponseWriter, r *http.Request) {

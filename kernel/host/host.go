@@ -73,7 +73,9 @@ type Config struct {
 	Secure func(http.Handler) http.Handler
 	// Ephemeral makes every listener's port a free one; see Listeners.
 	Ephemeral bool
-	Log       *slog.Logger
+	// Listen opens the listener of a plugin's HTTP; nil means a TCP listener of the host's own.
+	Listen func(plugin, address string) (net.Listener, error)
+	Log    *slog.Logger
 }
 
 // pace is how patient the host is.
@@ -167,13 +169,25 @@ func (h *Host) prepare(index int, e Entry, binaries string, cgroups cgroup.Featu
 	if e.Listen == "" {
 		return p, nil
 	}
-	address := e.Listen
-	if h.cfg.Ephemeral {
-		name, _, _ := net.SplitHostPort(address) // Load has checked it
-		address = net.JoinHostPort(name, "0")
+	listen := h.cfg.Listen
+	if listen == nil {
+		listen = func(_, address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
-	p.front, err = newFront(address, p.door, h.cfg.Secure)
-	return p, err
+	l, err := listen(e.Name, e.Address(h.cfg.Ephemeral))
+	if err != nil {
+		return nil, fmt.Errorf("listen for plugin %s: %w", e.Name, err)
+	}
+	p.front = newFront(l, p.door, h.cfg.Secure)
+	return p, nil
+}
+
+// Address is where the plugin's HTTP is to be heard: Listen, or any port beside it.
+func (e Entry) Address(ephemeral bool) string {
+	if !ephemeral {
+		return e.Listen
+	}
+	name, _, _ := net.SplitHostPort(e.Listen) // Load has checked it
+	return net.JoinHostPort(name, "0")
 }
 
 // cache is the folder for the machine code of modules, which a restart of their plugin

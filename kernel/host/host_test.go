@@ -369,10 +369,11 @@ func TestNoTrafficBeforeReady(t *testing.T) {
 	plugin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") })}
 	go plugin.Serve(listener)
 	defer plugin.Close()
-	f, err := newFront("127.0.0.1:0", newDoor("web", socket), func(h http.Handler) http.Handler { return h })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	f := newFront(l, newDoor("web", socket), func(h http.Handler) http.Handler { return h })
 	defer f.close()
 	get := func() (int, string) {
 		w := httptest.NewRecorder()

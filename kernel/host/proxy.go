@@ -107,19 +107,15 @@ type front struct {
 	server   *http.Server
 }
 
-// newFront listens on address for a plugin.
-func newFront(address string, d *door, secure func(http.Handler) http.Handler) (*front, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for plugin %s: %w", d.plugin, err)
-	}
+// newFront serves a plugin on l.
+func newFront(l net.Listener, d *door, secure func(http.Handler) http.Handler) *front {
 	return &front{l, &http.Server{
 		Handler:           secure(d),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          quiet(),
-	}}, nil
+	}}
 }
 
 // rewrite sends the request on with path, query and Host as they came.

@@ -28,10 +28,17 @@ const AddressPath = "/gantry/v1/link"
 const (
 	resolveWithin = 5 * time.Second
 	maxAddress    = 64 << 10 // bytes of an answer
+	// An agent of several masters asks one of them each watchEvery whether there is a newer
+	// leader: one that was stopped, or cut off, does not say that it leads no more.
+	watchEvery, watchWithin = 2 * time.Second, time.Second
 )
 
-// ErrDenied says that the master does not accept the agent's token.
-var ErrDenied = errors.New("the master denied the agent's token")
+var (
+	// ErrDenied says that the master does not accept the agent's token.
+	ErrDenied = errors.New("the master denied the agent's token")
+	// ErrNewer ends the stream to a master when another one has a newer epoch.
+	ErrNewer = errors.New("another master leads")
+)
 
 // Address is what a master answers at AddressPath.
 type Address struct {
@@ -48,24 +55,83 @@ type DialConfig struct {
 	Token   string
 }
 
-// Dial asks the masters, one after the other, where the leading one's link is, and
-// attaches to the first that answers. Ctx bounds the dialling, not the connection.
+// Dial asks the masters, all at once, where the leading one's link is, and attaches to the
+// first that is named. Ctx bounds the dialling, not the connection; that ends with ErrNewer
+// once one of several masters names a newer leader.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, error) {
 	if len(cfg.Masters) == 0 {
 		return nil, errors.New("dial a master: none is known")
 	}
+	address, err := find(ctx, cfg.Masters)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := attach(ctx, address.Address, cfg.Token)
+	if err != nil {
+		return nil, fmt.Errorf("dial the master's link at %s: %w", address.Address, err)
+	}
+	if len(cfg.Masters) > 1 {
+		go watch(conn, cfg.Masters, address.Epoch)
+	}
+	return conn, nil
+}
+
+// find returns the first answer; the error has what each master said.
+func find(ctx context.Context, masters []string) (Address, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		address Address
+		err     error
+	}
+	answers := make(chan answer, len(masters))
+	for _, master := range masters {
+		go func() {
+			address, err := resolve(ctx, master)
+			if err != nil {
+				err = fmt.Errorf("dial master %s: %w", master, err)
+			}
+			answers <- answer{address, err}
+		}()
+	}
 	var failed error
-	for _, master := range cfg.Masters {
-		address, err := resolve(ctx, master)
-		if err == nil {
-			var conn *Conn
-			if conn, err = attach(ctx, address.Address, cfg.Token); err == nil {
-				return conn, nil
+	for range masters {
+		a := <-answers
+		if a.err == nil {
+			return a.address, nil
+		}
+		failed = errors.Join(failed, a.err)
+	}
+	return Address{}, failed
+}
+
+// watch ends the stream when there is a newer leader.
+func watch(conn *Conn, masters []string, epoch uint64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	go func() { // an answer that takes its time holds up nobody
+		<-conn.end.done
+		cancel()
+	}()
+	for i := 0; ctx.Err() == nil; i++ {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		for j := range masters { // the next one, if that does not answer
+			ask, enough := context.WithTimeout(ctx, watchWithin)
+			a, err := resolve(ask, masters[(i+j)%len(masters)])
+			enough()
+			if err == nil && a.Epoch > epoch {
+				conn.end.with(ErrNewer)
+			}
+			if err == nil || ctx.Err() != nil {
+				break
 			}
 		}
-		failed = errors.Join(failed, fmt.Errorf("dial master %s: %w", master, err))
 	}
-	return nil, failed
 }
 
 // resolve follows redirects: a standby points to the leader.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -222,6 +223,30 @@ func TestOtherMasters(t *testing.T) {
 	}
 	if _, err := conn.Recv(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Of several masters one says that there is a newer leader, and the one that the agent is attached to says nothing.
+func TestANewerLeaderIsNoticed(t *testing.T) {
+	held := make(chan struct{})
+	first := serve(t, link.ServerConfig{Serve: func(ctx context.Context, s *link.Session) error {
+		<-held
+		return nil
+	}})
+	t.Cleanup(func() { close(held) })
+	var newer atomic.Bool
+	second := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !newer.Load() {
+			http.Redirect(w, r, first+link.AddressPath, http.StatusTemporaryRedirect)
+			return
+		}
+		io.WriteString(w, `{"address":"127.0.0.1:1","epoch":2}`)
+	}))
+	defer second.Close()
+	conn := dial(t, second.URL, first)
+	newer.Store(true)
+	if _, err := conn.Recv(); !errors.Is(err, link.ErrNewer) {
+		t.Errorf("the stream to the older leader ended with %v, want ErrNewer", err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 const (
 	// The pause before a dial doubles with each that led nowhere, and is cut at random so
 	// that a thousand agents don't come at once.
-	dialPauseMin, dialPauseMax = 200 * time.Millisecond, 15 * time.Second
+	dialPauseMin, dialPauseMax = 200 * time.Millisecond, 5 * time.Second
 	// lasting is how long a connection holds for the pauses to begin anew.
 	lasting = 10 * time.Second
 )

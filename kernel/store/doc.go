@@ -12,6 +12,6 @@
 //
 // [Bolt] keeps everything in one file, and beside it FILE.mark, by which it notices that the
 // file was exchanged. It refuses a file that is not as it was written; [Salvage] makes a
-// store of what can still be read of one. Other implementations satisfy [Store] by passing
-// the suites in storetest.
+// store of what can still be read of one. The other implementation is in package etcd, for
+// several processes of which one writes. All satisfy [Store] by passing the suite in storetest.
 package store

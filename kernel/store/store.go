@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// Limits of one store. They leave room below the message limit of etcd and gRPC, so that
-// every implementation can keep them.
+// Limits of one store. A value leaves room below the limit of a request to etcd, 1.5 MiB, so
+// that every implementation can keep them.
 const (
 	MaxKey   = 512     // bytes of a key
-	MaxValue = 3 << 19 // bytes of a value: 1.5 MiB
+	MaxValue = 5 << 18 // bytes of a value: 1.25 MiB
 	MaxTxn   = 8 << 20 // bytes of all keys and values of a transaction
 	MaxOps   = 8192    // conditions, puts and deletes of a transaction together
 	MaxPage  = 1000    // entries that List returns at most, and for limit 0
@@ -20,6 +20,7 @@ const (
 var (
 	ErrClosed   = errors.New("store is closed")
 	ErrCorrupt  = errors.New("store is damaged")
+	ErrDeposed  = errors.New("store has another writer now")
 	ErrFailed   = errors.New("store failed and is of no use until it is opened again")
 	ErrForeign  = errors.New("store is another one's")
 	ErrFormat   = errors.New("store has an unknown format")

@@ -145,6 +145,7 @@ type scheduler struct {
 	c            *cluster
 	form         form
 	id           string // the framework's
+	at           string // the master's address, after redirects
 	stream       string // the Mesos-Stream-Id
 	hangUp       context.CancelFunc
 	events       <-chan event    // closed at the end of the stream
@@ -201,7 +202,7 @@ func (c *cluster) open(t *testing.T, f form, id, fields string) *scheduler {
 	}
 	events := make(chan event, 1024)
 	go f.read(ctx, resp.Body, events)
-	return &scheduler{t: t, c: c, form: f, id: id, stream: stream, hangUp: cancel, events: events, acknowledged: map[string]bool{}}
+	return &scheduler{t: t, c: c, form: f, id: id, at: resp.Request.URL.Host, stream: stream, hangUp: cancel, events: events, acknowledged: map[string]bool{}}
 }
 
 // read passes the stream on. A stream that does not end between two records ends with an event that says so.
@@ -369,7 +370,7 @@ func (s *scheduler) try(kind, part string) (int, string) {
 	}
 	body := s.form.encode(s.t, fmt.Sprintf(`{"type":%q,"framework_id":{"value":%q}%s}`, kind, s.id, part))
 	a := request{method: "POST", path: schedulerPath, body: string(body),
-		header: []string{"Content-Type: " + s.form.mediaType, "Accept: " + s.form.mediaType, "Mesos-Stream-Id: " + s.stream}}.send(s.t, s.c.at.Master)
+		header: []string{"Content-Type: " + s.form.mediaType, "Accept: " + s.form.mediaType, "Mesos-Stream-Id: " + s.stream}}.send(s.t, s.at)
 	return a.status, a.text
 }
 

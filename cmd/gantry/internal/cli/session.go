@@ -54,7 +54,15 @@ func (s *session) address() string {
 
 func (s *session) client() (*client.Client, error) {
 	cluster, err := s.cluster()
-	return client.New(cluster.Master, cluster.Marathon), err
+	return of(cluster), err
+}
+
+// of is a client of a cluster's masters.
+func of(cluster daemon.Cluster) *client.Client {
+	if len(cluster.Masters) == 0 { // from the command line
+		return client.New(cluster.Master, cluster.Marathon)
+	}
+	return client.Of(cluster.Masters, cluster.Marathon)
 }
 
 // marathon returns a client that knows where Marathon answers.
@@ -63,11 +71,11 @@ func (s *session) marathon(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := listener(ctx, cluster.Master, "marathon", cluster.Marathon)
+	cluster.Marathon, err = listener(ctx, cluster, "marathon", cluster.Marathon)
 	if errors.Is(err, errNoPlugin) {
 		return nil, errors.New("this cluster runs no Marathon, which keeps the services: `gantry plugin list` shows what it runs")
 	}
-	return client.New(cluster.Master, address), err
+	return of(cluster), err
 }
 
 // chronos returns a client that knows where Chronos answers.
@@ -76,27 +84,27 @@ func (s *session) chronos(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := listener(ctx, cluster.Master, "chronos", cluster.Chronos)
+	address, err := listener(ctx, cluster, "chronos", cluster.Chronos)
 	if errors.Is(err, errNoPlugin) {
 		return nil, errors.New("this cluster runs no Chronos, which runs the jobs: `gantry plugin list` shows what it runs")
 	}
-	return client.New(cluster.Master, cluster.Marathon).WithChronos(address), err
+	return of(cluster).WithChronos(address), err
 }
 
 var errNoPlugin = errors.New("no such plugin listens")
 
 // listener returns where a plugin answers: as known, or as the master says where no file tells.
-func listener(ctx context.Context, master, name, known string) (string, error) {
+func listener(ctx context.Context, cluster daemon.Cluster, name, known string) (string, error) {
 	if known != "" {
 		return known, nil
 	}
-	plugins, err := client.New(master, "").Plugins(ctx)
+	plugins, err := of(cluster).Plugins(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, p := range plugins {
 		if p.Name == name && p.Listen != "" {
-			return besides(master, p.Listen), nil
+			return besides(cluster.Master, p.Listen), nil
 		}
 	}
 	return "", errNoPlugin

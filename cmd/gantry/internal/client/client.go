@@ -53,7 +53,8 @@ func IsNotFound(err error) bool {
 
 // Client speaks to one cluster. It is safe for concurrent use.
 type Client struct {
-	master   string
+	master   string   // who is meant by whichever leads, if there are others
+	masters  []string // all of them
 	marathon string
 	chronos  string
 	http     *http.Client
@@ -61,9 +62,13 @@ type Client struct {
 
 // New returns a client of the master at HOST:PORT and of the Marathon API at another; either may be empty, and
 // calls that need it then say so.
-func New(master, marathon string) *Client {
+func New(master, marathon string) *Client { return Of([]string{master}, marathon) }
+
+// Of returns a client of whichever of several masters leads at the time of a call.
+func Of(masters []string, marathon string) *Client {
 	return &Client{
-		master:   master,
+		master:   masters[0],
+		masters:  masters,
 		marathon: marathon,
 		http: &http.Client{Transport: &http.Transport{
 			DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
@@ -73,7 +78,7 @@ func New(master, marathon string) *Client {
 	}
 }
 
-// Master returns the address that c was made with.
+// Master returns the address that c was made with, the first of several.
 func (c *Client) Master() string { return c.master }
 
 // post sends a protobuf message to http://address/path and decodes the answer into out, which may be nil.
@@ -158,6 +163,12 @@ func (c *Client) do(ctx context.Context, r request) ([]byte, error) {
 
 // send sends r and returns an answer of 2xx with its body open, or an error.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	if len(c.masters) > 1 && r.address == c.master {
+		var err error
+		if r.address, err = c.leader(ctx); err != nil {
+			return nil, err
+		}
+	}
 	req, err := r.build(ctx)
 	if err != nil {
 		return nil, err

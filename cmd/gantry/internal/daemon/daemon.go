@@ -35,13 +35,18 @@ type Addresses struct {
 	// Plugins maps a plugin's name, as in plugins.toml, to the address at which its HTTP is served.
 	Plugins map[string]string `json:"plugins,omitempty"`
 
+	// Epoch is a master's last time in office, 0 before the first: of several the highest leads.
+	Epoch uint64 `json:"epoch,omitempty"`
+
 	// ID is the agent's id; empty for a master, and for an agent that is not registered yet.
 	ID string `json:"id,omitempty"`
 }
 
-// Cluster is addresses.json: where the parts of one cluster on this host answer, each HOST:PORT.
+// Cluster is addresses.json: where the parts of one cluster on this host answer, each HOST:PORT. Master is the first
+// of Masters, of which any may lead; Link and Marathon are the leader's.
 type Cluster struct {
 	Master   string   `json:"master"`
+	Masters  []string `json:"masters"`
 	Link     string   `json:"link"`
 	Agents   []string `json:"agents"`
 	Marathon string   `json:"marathon,omitempty"`

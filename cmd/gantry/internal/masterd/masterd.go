@@ -33,75 +33,94 @@ import (
 // shutdownWithin is how long open requests may take when the master ends.
 const shutdownWithin = 2 * time.Second
 
-// server is a master with everything around it.
+// server is a master in office with everything around it.
 type server struct {
 	cfg    *Config
 	log    *slog.Logger
 	token  string
-	store  *store.Bolt
+	store  store.Store
+	lost   <-chan struct{} // closed when the office is; nil for a master alone
 	http   net.Listener
 	link   net.Listener
+	listen func(plugin, address string) (net.Listener, error) // nil: the plugin host's own
 	master *run.Master
 	host   *host.Host
 }
 
 // serve runs a master until ctx ends or a part of it fails.
 func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
-	s := &server{cfg: cfg, log: log}
-	defer s.close()
-	if err := s.open(ctx); err != nil {
+	if err := os.MkdirAll(cfg.WorkDir, 0o700); err != nil {
 		return err
 	}
+	token, err := auth.Token(cfg.TokenFile)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("master.token.known")
+	if cfg.several() {
+		st, err := newStation(ctx, cfg, log, token)
+		if err != nil {
+			return err
+		}
+		defer st.close()
+		return st.run(ctx)
+	}
+	s := &server{cfg: cfg, log: log, token: token}
+	defer s.close()
+	if err := s.open(); err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+// open takes the store and the addresses of a master alone.
+func (s *server) open() error {
+	bolt, err := store.OpenBolt(filepath.Join(s.cfg.WorkDir, boltFile))
+	if err != nil {
+		return err
+	}
+	s.store = bolt
+	if s.http, err = api.Listen(s.cfg.Listen, s.cfg.Insecure); err != nil {
+		return err
+	}
+	s.link, err = api.Listen(s.cfg.LinkListen, s.cfg.Insecure)
+	return err
+}
+
+// serve recovers the registry, and leads until ctx ends or the office is lost.
+func (s *server) serve(ctx context.Context) error {
+	mid := uuid.NewString()
 	var err error
+	s.master, err = run.NewMaster(ctx, run.MasterConfig{
+		Core:  core.Config{ID: mid, Info: masterInfo(mid, s.http.Addr()), Heartbeat: api.HeartbeatInterval, OfferTimeout: s.cfg.OfferTimeout},
+		Store: s.store, Log: s.log, Check: s.cfg.Check,
+	})
+	if err != nil {
+		return err
+	}
 	s.host, err = host.New(host.Config{
-		Manifest:      cfg.manifest.On(host.OnMaster),
-		BinDir:        filepath.Join(cfg.BinDir, "plugins"),
-		Dir:           filepath.Join(cfg.WorkDir, "plugins"),
-		Cgroup:        cfg.Cgroup + "/plugins",
+		Manifest:      s.cfg.manifest.On(host.OnMaster),
+		BinDir:        filepath.Join(s.cfg.BinDir, "plugins"),
+		Dir:           filepath.Join(s.cfg.WorkDir, "plugins"),
+		Cgroup:        s.cfg.Cgroup + "/plugins",
 		MasterAddress: func() string { return s.http.Addr().String() },
 		Allocators:    s.master,
 		Frameworks:    s.master,
 		Secure:        s.secure,
-		Ephemeral:     cfg.EphemeralPlugins,
-		Log:           log,
+		Ephemeral:     s.cfg.EphemeralPlugins,
+		Listen:        s.listen,
+		Log:           s.log,
 	})
 	if err != nil {
 		return err
 	}
 	for _, p := range s.host.Problems() {
-		log.Error(p.String())
+		s.log.Error(p.String())
 	}
 	return s.run(ctx)
 }
 
-// open takes the work dir and the addresses, and recovers the registry.
-func (s *server) open(ctx context.Context) error {
-	if err := os.MkdirAll(s.cfg.WorkDir, 0o700); err != nil {
-		return err
-	}
-	var err error
-	if s.token, err = auth.Token(s.cfg.TokenFile); err != nil {
-		return err
-	}
-	failpoint.Hit("master.token.known")
-	if s.store, err = store.OpenBolt(filepath.Join(s.cfg.WorkDir, "master.db")); err != nil {
-		return err
-	}
-	if s.http, err = api.Listen(s.cfg.Listen, s.cfg.Insecure); err != nil {
-		return err
-	}
-	if s.link, err = api.Listen(s.cfg.LinkListen, s.cfg.Insecure); err != nil {
-		return err
-	}
-	mid := uuid.NewString()
-	s.master, err = run.NewMaster(ctx, run.MasterConfig{
-		Core:  core.Config{ID: mid, Info: masterInfo(mid, s.http.Addr()), Heartbeat: api.HeartbeatInterval, OfferTimeout: s.cfg.OfferTimeout},
-		Store: s.store, Log: s.log, Check: s.cfg.Check,
-	})
-	return err
-}
-
-// close gives back what open took.
+// close gives back what the server was given.
 func (s *server) close() {
 	for _, l := range []net.Listener{s.http, s.link} {
 		if l != nil {
@@ -136,6 +155,8 @@ func (s *server) run(ctx context.Context) error {
 		select {
 		case <-ended:
 			return failure
+		case <-s.lost:
+			return store.ErrDeposed
 		case <-ctx.Done():
 			return nil
 		}
@@ -157,7 +178,7 @@ func (s *server) run(ctx context.Context) error {
 	outside.Go(func() error {
 		<-connections.Done()
 		links.Stop()
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWithin)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience())
 		defer cancel()
 		if web.Shutdown(late) != nil {
 			return web.Close() // streams are open for as long as their clients like
@@ -171,6 +192,16 @@ func (s *server) run(ctx context.Context) error {
 	return cmp.Or(err, failure)
 }
 
+// patience is how long requests may take when the server ends; who has lost the office has no answers.
+func (s *server) patience() time.Duration {
+	select {
+	case <-s.lost:
+		return 0
+	default:
+		return shutdownWithin
+	}
+}
+
 func (s *server) publish() error {
 	s.log.Info("master is ready", "listen", s.http.Addr().String(), "link", s.link.Addr().String(), "epoch", s.master.Epoch())
 	if s.cfg.Publish == "" {
@@ -178,14 +209,16 @@ func (s *server) publish() error {
 	}
 	failpoint.Hit("master.publishing")
 	err := daemon.Publish(s.cfg.Publish, daemon.Addresses{
-		Listen: s.http.Addr().String(), Link: s.link.Addr().String(), Plugins: s.host.Listeners(),
+		Listen: s.http.Addr().String(), Link: s.link.Addr().String(), Plugins: s.host.Listeners(), Epoch: s.master.Epoch(),
 	})
 	failpoint.Hit("master.published")
 	return err
 }
 
-func (s *server) secure(h http.Handler) http.Handler {
-	return api.Secure(h, api.SecureConfig{Hosts: s.cfg.Hosts})
+func (s *server) secure(h http.Handler) http.Handler { return secure(s.cfg, h) }
+
+func secure(cfg *Config, h http.Handler) http.Handler {
+	return api.Secure(h, api.SecureConfig{Hosts: cfg.Hosts})
 }
 
 func (s *server) handler() http.Handler {
@@ -231,7 +264,7 @@ func (c console) Link() (string, uint64) { return c.link.Addr().String(), c.mast
 
 func (c console) Plugins() any { return c.host.Status() }
 
-// Standing: a master alone leads from its start, which its registry precedes.
+// Standing: a server leads from its start, which its registry precedes.
 func (c console) Standing() api.Standing {
 	return api.Standing{Leading: true, Recovered: true, Leader: c.http.Addr().String()}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gantry-project/gantry/cmd/gantry/internal/daemon"
 )
@@ -20,10 +21,8 @@ func (u *cluster) clean(ctx context.Context) error {
 	if !u.KeepTasks {
 		err = errors.Join(err, u.parts.RemoveCgroup(ctx, u.cgroup), u.removeSockets())
 	}
-	for _, c := range append([]*child{u.master}, u.agents...) {
-		if c != nil {
-			err = errors.Join(err, c.log.close())
-		}
+	for _, c := range slices.Concat(u.masters, u.agents) {
+		err = errors.Join(err, c.log.close())
 	}
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)

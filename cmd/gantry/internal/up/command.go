@@ -54,6 +54,7 @@ func Command(parts Parts) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:5050", "HOST:PORT of the master; the other ports are beside it, and with port 0 all are ephemeral")
+	flags.IntVar(&c.Masters, "masters", 1, "how many masters there are, of which one leads: 1, 3 or 5")
 	flags.IntVar(&c.Agents, "agents", 1, "how many agents share this machine")
 	flags.StringVar(&c.Plugins, "plugins", "", "plugins.toml (default: in the work dir, or beside the binary)")
 	flags.BoolVar(&c.NoDemo, "no-demo", false, "do not deploy the demo application")

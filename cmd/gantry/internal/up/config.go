@@ -14,9 +14,12 @@ type Config struct {
 	// WorkDir holds everything that the cluster keeps.
 	WorkDir string
 
-	// Listen is HOST:PORT of the master, on loopback. The link is one port below it and the agents are above it;
-	// with port 0 every port of the cluster is ephemeral.
+	// Listen is HOST:PORT of the master, on loopback. The link is one port below it, the agents are above it, and
+	// further masters ten ports below one another; with port 0 every port of the cluster is ephemeral.
 	Listen string
+
+	// Masters is how many to start, of which one leads: 1, 3 or 5. It can't be changed later.
+	Masters int
 
 	// Agents is how many to start, 1 to maxAgents; the machine's resources are split between them.
 	Agents int
@@ -52,6 +55,9 @@ func (c *Config) Validate() error {
 	}
 	if c.OfferTimeout < 0 {
 		return fmt.Errorf("--offer-timeout %s: give a time such as 30s, or leave it out for none", c.OfferTimeout)
+	}
+	if c.Masters != 1 && c.Masters != 3 && c.Masters != 5 {
+		return fmt.Errorf("--masters %d: give 1, 3 or 5, so that a majority outlives the loss of none, one or two", c.Masters)
 	}
 	if _, err := c.listeners(); err != nil {
 		return err
@@ -104,9 +110,15 @@ func (c *Config) ephemeral() bool {
 
 // listeners are the addresses that the daemons are told to listen on.
 type listeners struct {
-	master, link string
-	agents       []string
+	masters []masterPorts
+	agents  []string
 }
+
+// masterPorts is where one master listens: for clients, for agents, and for the other masters.
+type masterPorts struct{ api, link, peer string }
+
+// masterStep is how far apart the ports of masters are.
+const masterStep = 10
 
 func (c *Config) listeners() (listeners, error) {
 	host, portText, err := net.SplitHostPort(c.Listen)
@@ -117,8 +129,12 @@ func (c *Config) listeners() (listeners, error) {
 		return listeners{}, fmt.Errorf("--listen %s is reachable from other machines, and the API of this version has no authentication: use 127.0.0.1 or [::1]", c.Listen)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil || port == 1 || int(port)+c.Agents > 65535 {
-		return listeners{}, fmt.Errorf("--listen %s: the port must be 0, or leave room for one below it and %d above", c.Listen, c.Agents)
+	below := 1
+	if c.Masters > 1 {
+		below = masterStep*(c.Masters-1) + 2
+	}
+	if err != nil || port != 0 && int(port) <= below || int(port)+c.Agents > 65535 {
+		return listeners{}, fmt.Errorf("--listen %s: the port must be 0, or leave room for %d below it and %d above", c.Listen, below, c.Agents)
 	}
 	at := func(offset int) string {
 		if port == 0 {
@@ -126,7 +142,11 @@ func (c *Config) listeners() (listeners, error) {
 		}
 		return net.JoinHostPort(host, strconv.Itoa(int(port)+offset))
 	}
-	l := listeners{master: at(0), link: at(-1)}
+	var l listeners
+	for i := range c.Masters {
+		first := -masterStep * i
+		l.masters = append(l.masters, masterPorts{at(first), at(first - 1), at(first - 2)})
+	}
 	for i := range c.Agents {
 		l.agents = append(l.agents, at(1+i))
 	}

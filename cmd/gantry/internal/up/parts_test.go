@@ -33,11 +33,13 @@ func TestListeners(t *testing.T) {
 		{"127.0.0.1:1", 1, "leave room"},
 		{"127.0.0.1:http", 1, "leave room"},
 	} {
-		config := Config{Listen: c.listen, Agents: c.agents}
+		config := Config{Listen: c.listen, Masters: 1, Agents: c.agents}
 		l, err := config.listeners()
-		got := strings.Join(append([]string{l.master, l.link}, l.agents...), " ")
+		var got string
 		if err != nil {
 			got = err.Error()
+		} else {
+			got = strings.Join(append([]string{l.masters[0].api, l.masters[0].link}, l.agents...), " ")
 		}
 		if !strings.Contains(got, c.want) {
 			t.Errorf("--listen %s with %d agents: %s; want %s", c.listen, c.agents, got, c.want)

@@ -13,9 +13,13 @@ const listenFile = "listen"
 
 // bound is what listenFile says, each HOST:PORT.
 type bound struct {
-	Master string   `json:"master"`
-	Link   string   `json:"link"`
-	Agents []string `json:"agents"`
+	Masters []boundMaster `json:"masters"`
+	Agents  []string      `json:"agents"`
+}
+
+type boundMaster struct {
+	API  string `json:"api"`
+	Link string `json:"link"`
 }
 
 // remember notes where the daemons listen, where the system has chosen that.
@@ -50,7 +54,10 @@ func (u *cluster) recall(l listeners) listeners {
 		return l
 	}
 	last := u.lastBound()
-	l.master, l.link = again(l.master, last.Master), again(l.link, last.Link)
+	for i := range min(len(l.masters), len(last.Masters)) {
+		at := &l.masters[i]
+		at.api, at.link = again(at.api, last.Masters[i].API), again(at.link, last.Masters[i].Link)
+	}
 	for i := range min(len(l.agents), len(last.Agents)) {
 		l.agents[i] = again(l.agents[i], last.Agents[i])
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +32,8 @@ type cluster struct {
 	cgroup  string // the parent of everything of this cluster
 	ports   portRange
 	listens listeners
-	master  *child
+	peers   []string // where several masters hear each other
+	masters []*child
 	agents  []*child
 	known   daemon.Cluster // as addresses.json has it
 	failed  chan error     // from daemons that can't be started; one each at most
@@ -72,10 +74,13 @@ func (u *cluster) run(ctx context.Context) error {
 	if err := u.checkOthers(); err != nil {
 		return err
 	}
+	if err := u.findPeers(); err != nil {
+		return err
+	}
 	if err := u.removeRuntimeFiles(); err != nil { // of a supervisor that was killed
 		return err
 	}
-	u.failed = make(chan error, 1+u.Agents)
+	u.failed = make(chan error, u.Masters+u.Agents)
 	return u.serve(ctx)
 }
 
@@ -136,29 +141,29 @@ func (g *group) stop() {
 
 // bringUp returns when the cluster is ready and the person has been told.
 func (u *cluster) bringUp(ctx context.Context, masters, agents *group) error {
-	var err error
-	if u.master, err = u.newChild("master", u.say); err != nil {
+	if err := u.startMasters(masters); err != nil {
 		return err
 	}
-	u.master.setArgs(u.masterArgs(u.listens.master, u.listens.link))
-	masters.start(u.master)
-	at, err := u.awaitReady(ctx, u.master)
-	if err != nil {
-		return err
+	var bound bound
+	for i, m := range u.masters {
+		at, err := u.awaitReady(ctx, m)
+		if err != nil {
+			return err
+		}
+		m.setArgs(u.masterArgs(i, at.Listen, at.Link)) // another start must be found where this one was
+		bound.Masters = append(bound.Masters, boundMaster{at.Listen, at.Link})
 	}
-	u.master.setArgs(u.masterArgs(at.Listen, at.Link)) // another start must be found where this one was
 	for i := range u.Agents {
-		if err := u.startAgent(i, at.Listen, agents); err != nil {
+		if err := u.startAgent(i, agents); err != nil {
 			return err
 		}
 	}
-	bound := bound{Master: at.Listen, Link: at.Link}
 	for i, a := range u.agents {
 		published, err := u.awaitReady(ctx, a)
 		if err != nil {
 			return err
 		}
-		args, err := u.agentArgs(i, at.Listen, published.Listen)
+		args, err := u.agentArgs(i, published.Listen)
 		if err != nil {
 			return err
 		}
@@ -168,16 +173,21 @@ func (u *cluster) bringUp(ctx context.Context, masters, agents *group) error {
 	if err := u.remember(bound); err != nil {
 		return fmt.Errorf("remember where agents listen: %w", err)
 	}
-	u.look() // writes addresses.json, which the demo's reader may use from now on
+	// Whose reader is told of the demo may read addresses.json from now on.
+	late, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := u.wait(late, func() bool { return u.known.Master != "" }); err != nil {
+		return fmt.Errorf("no master leads: %w: see %s", err, u.path("logs"))
+	}
 	return u.welcome(ctx)
 }
 
-func (u *cluster) startAgent(i int, master string, agents *group) error {
+func (u *cluster) startAgent(i int, agents *group) error {
 	c, err := u.newChild(u.agentName(i), u.say)
 	if err != nil {
 		return err
 	}
-	args, err := u.agentArgs(i, master, u.listens.agents[i])
+	args, err := u.agentArgs(i, u.listens.agents[i])
 	if err != nil {
 		return err
 	}
@@ -224,11 +234,7 @@ func (u *cluster) wait(ctx context.Context, until func() bool) error {
 
 // look shows what the daemons complain about, and brings addresses.json up to date.
 func (u *cluster) look() {
-	children := u.agents
-	if u.master != nil {
-		children = append([]*child{u.master}, children...)
-	}
-	for _, c := range children {
+	for _, c := range slices.Concat(u.masters, u.agents) {
 		lines, err := c.log.problems(time.Now())
 		for _, line := range lines {
 			u.say("%s: %s", c.name, strings.TrimPrefix(strings.TrimPrefix(line, "gantry: "), c.name+": "))
@@ -247,12 +253,12 @@ func (u *cluster) look() {
 
 // addresses gathers what the daemons have published, and whether all of them have.
 func (u *cluster) addresses() (daemon.Cluster, bool) {
-	if u.master == nil || len(u.agents) != u.Agents {
+	at, masters, complete := u.leader()
+	if !complete || len(u.agents) != u.Agents {
 		return daemon.Cluster{}, false
 	}
-	at, complete := u.master.published()
 	now := daemon.Cluster{
-		Master: at.Listen, Link: at.Link,
+		Master: masters[0], Masters: masters, Link: at.Link,
 		Marathon: at.Plugins["marathon"], Chronos: at.Plugins["chronos"], Page: at.Plugins["webui"],
 	}
 	for _, a := range u.agents {
@@ -263,30 +269,6 @@ func (u *cluster) addresses() (daemon.Cluster, bool) {
 	return now, complete
 }
 
-func (u *cluster) masterArgs(listen, link string) []string {
-	args := []string{
-		"master",
-		"--work-dir", u.path("master"),
-		"--listen", listen,
-		"--link-listen", link,
-		"--plugins", u.Plugins,
-		"--bin-dir", u.binDir(),
-		"--cgroup", u.cgroup,
-		"--token-file", u.path("agent.token"),
-		"--publish", u.path("run", "master.json"),
-	}
-	if u.ephemeral() {
-		args = append(args, "--ephemeral-plugins")
-	}
-	if u.OfferTimeout > 0 {
-		args = append(args, "--offer-timeout", u.OfferTimeout.String())
-	}
-	if u.Check {
-		args = append(args, "--check")
-	}
-	return args
-}
-
 // agentName also names the agent's folder and its log.
 func (u *cluster) agentName(i int) string {
 	if u.Agents == 1 {
@@ -295,14 +277,14 @@ func (u *cluster) agentName(i int) string {
 	return fmt.Sprintf("agent-%d", i+1)
 }
 
-func (u *cluster) agentArgs(i int, master, listen string) ([]string, error) {
+func (u *cluster) agentArgs(i int, listen string) ([]string, error) {
 	name, cgroup := u.agentName(i), u.cgroup
 	if u.Agents > 1 {
 		cgroup += "/" + name // container ids are unique for one agent only
 	}
 	args := []string{
 		"agent",
-		"--master", "http://" + master,
+		"--master", u.masterURLs(),
 		"--work-dir", u.path(name),
 		"--listen", listen,
 		"--token-file", u.path("agent.token"),

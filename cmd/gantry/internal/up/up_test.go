@@ -140,7 +140,7 @@ func newRig(t *testing.T, manifest string) *rig {
 	}
 	return &rig{
 		config: Config{
-			WorkDir: filepath.Join(dir, "work"), Listen: "127.0.0.1:0", Agents: 1, Executable: filepath.Join(dir, "gantry"),
+			WorkDir: filepath.Join(dir, "work"), Listen: "127.0.0.1:0", Masters: 1, Agents: 1, Executable: filepath.Join(dir, "gantry"),
 		},
 		removed: make(chan string, 1),
 	}

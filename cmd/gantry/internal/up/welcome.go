@@ -55,7 +55,7 @@ func (u *cluster) runDemo(ctx context.Context) ([]string, error) {
 	}
 	results := make(chan result, 1)
 	d := demo{
-		client:   client.New(u.known.Master, u.known.Marathon),
+		client:   client.Of(u.known.Masters, u.known.Marathon),
 		marathon: u.known.Marathon,
 		patience: demoPatience,
 		binary:   filepath.Join(u.binDir(), "examples", demoName),
@@ -86,7 +86,9 @@ func (u *cluster) tour(urls []string) {
 	if u.known.Page != "" {
 		fmt.Fprintf(w, "  page\thttp://%s/\n", u.known.Page)
 	}
-	fmt.Fprintf(w, "  master\thttp://%s\n", u.known.Master)
+	for i, at := range u.known.Masters {
+		fmt.Fprintf(w, "  %s\thttp://%s\n", u.masterName(i), at)
+	}
 	for i, at := range u.known.Agents {
 		fmt.Fprintf(w, "  %s\thttp://%s\n", u.agentName(i), at)
 	}
