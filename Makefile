@@ -87,7 +87,7 @@ test-v2: build $(KERNEL)
 		test "$$(id -u)" = 0 || { echo "run make test-v2 as root, once"; exit 1; }; \
 		DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-system-x86; }
-	GANTRY_V2=$(CURDIR)/$(KERNEL) .ci/suite v2 go test -count=1 -timeout 6m -v ./isolators/v2test
+	GANTRY_V2=$(CURDIR)/$(KERNEL) .ci/suite v2 go test -count=1 -timeout 15m -v ./isolators/v2test
 
 $(KERNEL):
 	.ci/kernel $@

@@ -107,9 +107,11 @@ func look(dir string) (process, error) {
 
 // name tells a plugin by its cgroup and the others by what they were started as.
 func name(args []string, cgroup string) string {
-	if _, plugin, ok := strings.Cut(cgroup, "/plugins/"); ok {
-		plugin, _, _ = strings.Cut(plugin, "\n")
-		return plugin
+	for _, group := range []string{"/plugins/", "/containerizers/"} { // the master's, an agent's
+		if _, plugin, ok := strings.Cut(cgroup, group); ok {
+			plugin, _, _ = strings.Cut(plugin, "\n")
+			return plugin
+		}
 	}
 	if i := slices.Index(args, "--part"); i >= 0 && i+1 < len(args) {
 		return args[i+1]
