@@ -52,7 +52,7 @@ func TestFilter(t *testing.T) {
 	}
 	h := newHost(t)
 	// By number, on x86-64 and arm64 alike: what no kernel has, and what no container may (add_key, bpf).
-	spec := h.spec(t, "filter", "perl", "-MErrno", "-e", `
+	spec := h.spec(t, "filter", "perl", "-e", `
 		my ($key, $bpf) = (`+"`uname -m`"+` =~ /x86_64/) ? (248, 321) : (217, 280);
 		for (5000, $key, $bpf) { syscall($_, 0, 0, 0, 0, 0); print 0 + $!, "\n" }`)
 	h.run(t, spec)

@@ -18,9 +18,8 @@ import (
 // programs are those that the guest has, besides what is tested: the tests' own, and
 // what they run in containers.
 var programs = []string{
-	"bash", "cat", "chroot", "false", "getent", "grep", "head", "hostname", "id", "ls", "mkdir", "mkfifo", "mknod", "mount",
-	"perl",
-	"seq", "setsid", "sh", "sleep", "tail", "touch", "tr", "true",
+	"bash", "cat", "chroot", "env", "false", "getent", "grep", "head", "hostname", "id", "ls", "mkdir", "mkfifo", "mknod", "mount",
+	"perl", "seq", "setsid", "sh", "sleep", "tail", "touch", "tr", "true", "uname",
 }
 
 // files are what else of this machine the guest has.

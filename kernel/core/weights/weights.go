@@ -10,6 +10,7 @@ package weights
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,7 +39,7 @@ func (w Weights) Changed(list []*mesos.WeightInfo) (Weights, error) {
 	for _, info := range list {
 		role, milli, err := rules.Weight(info)
 		if err != nil {
-			return nil, fmt.Errorf("Failed to validate update weights request: %w", err)
+			return nil, errors.New("Failed to validate update weights request: " + err.Error())
 		}
 		changed[role] = milli
 	}
